@@ -1,0 +1,78 @@
+package upgrade
+
+import (
+	"crypto/tls"
+	"time"
+)
+
+// Default timeouts of a Config that sets none.
+const (
+	DefaultNegotiationTimeout = time.Minute
+	DefaultHandshakeTimeout   = 15 * time.Second
+)
+
+// Config says how a connection is upgraded. It must not be changed while it is
+// in use; any number of connections may share it. A nil Config is an empty one.
+type Config struct {
+	// TLS is used for the handshake and never modified. A server needs
+	// certificates in it. For a client nil means the system's roots, and the
+	// name to verify must come from ServerName here or from Dial's address.
+	TLS *tls.Config
+
+	// Hostname is our own name: in a server's greeting, in a client's EHLO.
+	// Default: "localhost".
+	Hostname string
+
+	// Greeting is the text behind the hostname in a server's greeting, for the
+	// protocols that have room for it. Default: the protocol's own.
+	Greeting string
+
+	// Capabilities are advertised before TLS beside the upgrade itself.
+	// Default: none, or what the protocol requires.
+	Capabilities []string
+
+	// Command and Reply belong to the line protocol: the line that asks for the
+	// upgrade (default "STARTTLS"), and the line that grants it (default: none,
+	// the ClientHello follows the command at once).
+	Command, Reply string
+
+	// NegotiationTimeout bounds the whole plaintext phase, and for the server
+	// also its wait for a backend's greeting. It is absolute: no byte renews
+	// it. Default: one minute.
+	NegotiationTimeout time.Duration
+
+	// HandshakeTimeout bounds the TLS handshake. Default: 15 seconds.
+	HandshakeTimeout time.Duration
+
+	// Warn, if set, is told what an administrator should change at a backend,
+	// such as a backend that refuses passwords for want of TLS. It may be called
+	// from several goroutines, and with the same text for many connections.
+	Warn func(message string)
+}
+
+func (c *Config) hostname() string {
+	if c.Hostname == "" {
+		return "localhost"
+	}
+	return c.Hostname
+}
+
+func (c *Config) negotiationTimeout() time.Duration {
+	if c.NegotiationTimeout <= 0 {
+		return DefaultNegotiationTimeout
+	}
+	return c.NegotiationTimeout
+}
+
+func (c *Config) handshakeTimeout() time.Duration {
+	if c.HandshakeTimeout <= 0 {
+		return DefaultHandshakeTimeout
+	}
+	return c.HandshakeTimeout
+}
+
+func (c *Config) warn(message string) {
+	if c.Warn != nil {
+		c.Warn(message)
+	}
+}

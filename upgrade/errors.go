@@ -1,0 +1,72 @@
+package upgrade
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+)
+
+// Errors that a caller may want to tell apart with errors.Is. What the peer is
+// told is never one of these texts: it is worded by Protocol.Farewell.
+var (
+	// ErrPipelined means that plaintext followed an upgrade request, or a
+	// go-ahead, before TLS had started. It is what the STARTTLS injection
+	// attacks do (CVE-2011-0411 and its many successors), so the connection ends.
+	ErrPipelined = errors.New("plaintext behind the upgrade request")
+
+	// ErrNotTLS means that the peer went on in clear after the go-ahead.
+	ErrNotTLS = errors.New("peer went on in clear after the go-ahead")
+
+	// ErrLineTooLong means a line, packet or element beyond the protocol's limit.
+	ErrLineTooLong = errors.New("line too long")
+
+	// ErrTooMany means too many commands, refused commands or bytes before TLS.
+	ErrTooMany = errors.New("too much before TLS")
+
+	// ErrMalformed means bytes that the protocol has no meaning for.
+	ErrMalformed = errors.New("malformed input")
+
+	// ErrPlaintext means that the peer insisted on going on in clear.
+	ErrPlaintext = errors.New("peer did not ask for TLS")
+
+	// ErrTimeout means that the time for the negotiation was over.
+	ErrTimeout = errors.New("negotiation timed out")
+
+	// ErrQuit means that the client took its leave before it asked for TLS. It
+	// has had its answer already.
+	ErrQuit = errors.New("client quit before TLS")
+
+	// ErrBackend means that the backend refused, ended or never greeted.
+	ErrBackend = errors.New("backend not available")
+
+	// ErrNotOffered means that the server does not offer the upgrade.
+	ErrNotOffered = errors.New("server does not offer TLS")
+
+	// ErrRefused means that the server refused the upgrade that it was asked for.
+	ErrRefused = errors.New("server refused TLS")
+
+	// ErrUnsupported means that the protocol has no such role.
+	ErrUnsupported = errors.New("not supported by the protocol")
+
+	// ErrTruncated is what Read returns when the peer closed the connection
+	// without a close_notify alert: what was read may not be all that was sent
+	// (RFC 8446 section 6.1).
+	ErrTruncated = errors.New("upgrade: connection ended without close_notify")
+)
+
+// asNegotiationError names a read or write error of the plaintext phase.
+func asNegotiationError(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return ErrTimeout
+	}
+	return err
+}
+
+// peerIsGone reports whether err leaves nobody to say a farewell to.
+func peerIsGone(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}

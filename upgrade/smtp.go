@@ -1,0 +1,172 @@
+package upgrade
+
+import (
+	"errors"
+	"slices"
+	"strings"
+)
+
+// SMTP upgrades with STARTTLS, RFC 3207. No ALPN id is registered for it; these
+// three are what nginx, Exim and Dovecot's submission service go by.
+var SMTP = &Protocol{
+	Name:        "smtp",
+	ServerFirst: true,
+	ALPN:        []string{"smtp", "esmtp", "submission"},
+	Accept:      func(s *Session) error { return smtpAccept(s, "EHLO") },
+	Request:     func(s *Session) error { return smtpRequest(s, "EHLO") },
+	Farewell:    smtpFarewell,
+	Rejoin:      func(s *Session) Filter { return newSMTPRejoin(false) },
+}
+
+// LMTP is SMTP with LHLO (RFC 2033 section 4.1) and a reply to each recipient.
+var LMTP = &Protocol{
+	Name:        "lmtp",
+	ServerFirst: true,
+	ALPN:        []string{"lmtp", "smtp", "esmtp"},
+	Accept:      func(s *Session) error { return smtpAccept(s, "LHLO") },
+	Request:     func(s *Session) error { return smtpRequest(s, "LHLO") },
+	Farewell:    smtpFarewell,
+	Rejoin:      func(s *Session) Filter { return newSMTPRejoin(true) },
+}
+
+func smtpAccept(s *Session, hello string) error {
+	err := s.Reply("220 " + s.Hostname() + " " + s.Greeting("ESMTP"))
+	for err == nil {
+		line, readErr := s.ReadLine()
+		if readErr != nil {
+			return readErr
+		}
+		verb, arg := splitVerb(line)
+		if verb == "STARTTLS" && arg == "" {
+			return s.GoAhead("220 2.0.0 Ready to start TLS")
+		}
+		err = smtpCommand(s, hello, verb, arg)
+	}
+	return err
+}
+
+// smtpCommand answers everything but STARTTLS. RFC 3207 section 4 lets a server
+// that insists on TLS refuse all but NOOP, EHLO, STARTTLS and QUIT with 530.
+func smtpCommand(s *Session, hello, verb, arg string) error {
+	switch verb {
+	case hello:
+		return smtpHello(s, arg)
+	case "HELO":
+		if hello == "LHLO" {
+			return s.Refuse("500 5.5.1 Command not recognized, this is LMTP")
+		}
+		s.SetHello(arg)
+		return s.Reply("250 " + s.Hostname())
+	case "NOOP":
+		return s.Reply("250 2.0.0 Ok")
+	case "QUIT":
+		return errors.Join(s.Reply("221 2.0.0 Bye"), ErrQuit)
+	case "STARTTLS":
+		return s.Refuse("501 5.5.4 Syntax error (no parameters allowed)")
+	case "MAIL", "RCPT", "DATA", "BDAT", "RSET", "AUTH", "VRFY", "EXPN", "HELP", "ETRN", "BURL":
+		return s.Refuse("530 5.7.0 Must issue a STARTTLS command first")
+	case "GET", "HEAD", "POST", "PUT", "OPTIONS", "CONNECT":
+		return ErrMalformed // a browser sent here by an attacker
+	}
+	return s.Refuse("500 5.5.2 Command not recognized")
+}
+
+func smtpHello(s *Session, name string) error {
+	if name == "" {
+		return s.Refuse("501 5.5.4 Syntax error (name required)")
+	}
+	s.SetHello(name)
+	keywords := append(slices.Clone(s.Capabilities("8BITMIME")), "STARTTLS")
+	return s.Reply(smtpReply("250", append([]string{s.Hostname()}, keywords...)...)...)
+}
+
+// smtpReply makes the lines of a reply: a hyphen behind the code of all but the
+// last (RFC 5321 section 4.2.1).
+func smtpReply(code string, texts ...string) []string {
+	lines := make([]string, len(texts))
+	for i, text := range texts {
+		sep := "-"
+		if i == len(texts)-1 {
+			sep = " "
+		}
+		lines[i] = code + sep + text
+	}
+	return lines
+}
+
+func smtpFarewell(s *Session, why error) []byte {
+	text := ""
+	switch {
+	case errors.Is(why, ErrPipelined):
+		text = "554 5.5.0 SMTP protocol synchronization"
+	case errors.Is(why, ErrLineTooLong):
+		text = "500 5.5.2 Line too long"
+	case errors.Is(why, ErrMalformed):
+		text = "500 5.5.2 Command not recognized"
+	case errors.Is(why, ErrTooMany):
+		text = "421 4.7.0 " + s.Hostname() + " Too many errors, closing transmission channel"
+	case errors.Is(why, ErrTimeout):
+		text = "421 4.4.2 " + s.Hostname() + " Timeout, closing transmission channel"
+	case errors.Is(why, ErrBackend):
+		text = "421 4.3.2 " + s.Hostname() + " Service not available, closing transmission channel"
+	default:
+		return nil
+	}
+	return crlf([]string{text})
+}
+
+func smtpRequest(s *Session, hello string) error {
+	if _, err := smtpExpect(s, "220", ErrRefused); err != nil {
+		return err
+	}
+	if err := s.Reply(hello + " " + s.Hostname()); err != nil {
+		return err
+	}
+	lines, err := smtpExpect(s, "250", ErrRefused)
+	if err != nil {
+		return err
+	}
+	offered := slices.ContainsFunc(lines[1:], func(text string) bool {
+		return strings.EqualFold(strings.TrimSpace(text), "STARTTLS")
+	})
+	if !offered {
+		return ErrNotOffered
+	}
+	if err := s.Reply("STARTTLS"); err != nil {
+		return err
+	}
+	_, err = smtpExpect(s, "220", ErrRefused)
+	return err
+}
+
+// smtpExpect reads one reply, of any number of lines, and returns their texts.
+func smtpExpect(s *Session, want string, otherwise error) (texts []string, err error) {
+	for {
+		line, err := s.ReadLine()
+		if err != nil {
+			return nil, err
+		}
+		code, sep, text, ok := smtpReplyLine(line)
+		if !ok {
+			return nil, ErrMalformed
+		}
+		if code != want {
+			return nil, refusal(otherwise, line)
+		}
+		texts = append(texts, text)
+		if sep == ' ' {
+			return texts, nil
+		}
+	}
+}
+
+// smtpReplyLine splits "250-text" and "250 text"; the bare code is a last line.
+func smtpReplyLine(line string) (code string, sep byte, text string, ok bool) {
+	if len(line) < 3 || strings.Trim(line[:3], "0123456789") != "" {
+		return "", 0, "", false
+	}
+	if len(line) == 3 {
+		return line, ' ', "", true
+	}
+	return line[:3], line[3], line[4:], line[3] == ' ' || line[3] == '-'
+}
