@@ -20,6 +20,13 @@ func Accept(ctx context.Context, raw net.Conn, proto *Protocol, config *Config) 
 	return c, c.Negotiate(ctx)
 }
 
+// AcceptPlaintext plays the server on raw up to the go-ahead, and leaves TLS to
+// others: whoever reads raw next reads the client's ClientHello.
+func AcceptPlaintext(ctx context.Context, raw net.Conn, proto *Protocol, config *Config) (*Conn, error) {
+	c := newConn(raw, proto, config, false)
+	return c, c.Plaintext(ctx)
+}
+
 // Request plays the client on raw: it asks for the upgrade as proto does, and
 // does the TLS handshake. Only the protocol's exact consent counts.
 func Request(ctx context.Context, raw net.Conn, proto *Protocol, config *Config) (*Conn, error) {

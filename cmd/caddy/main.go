@@ -1,3 +1,6 @@
+// Command caddy is Caddy with the layer-4 app and this plugin built in. It is
+// what the tests start, and what `go run ./cmd/caddy` is for; for production,
+// build your own with xcaddy.
 package main
 
 import (
@@ -5,8 +8,8 @@ import (
 
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 	_ "github.com/mholt/caddy-l4"
-	_ "github.com/stretchr/testify/require"
-	_ "go.uber.org/zap"
+
+	_ "github.com/l4starttls/caddy-l4-starttls"
 )
 
 func main() { caddycmd.Main() }

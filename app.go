@@ -1,0 +1,144 @@
+package l4starttls
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
+	"github.com/caddyserver/certmagic"
+	"go.uber.org/zap"
+)
+
+// App has Caddy manage certificates for the hostnames of the starttls handlers. The
+// handlers load it themselves; there is nothing to configure.
+type App struct {
+	logger *zap.Logger
+	ctx    caddy.Context
+	tls    *caddytls.TLS
+	names  map[string]struct{}
+}
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "starttls", New: func() caddy.Module { return new(App) }}
+}
+
+// Provision sets up the app.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.ctx, a.logger = ctx, ctx.Logger()
+	a.names = make(map[string]struct{})
+	tlsApp, err := ctx.App("tls")
+	if err != nil {
+		return fmt.Errorf("getting tls app: %w", err)
+	}
+	a.tls = tlsApp.(*caddytls.TLS)
+	events, err := ctx.App("events")
+	if err != nil {
+		return fmt.Errorf("getting events app: %w", err)
+	}
+	return events.(*caddyevents.App).On("started", a)
+}
+
+// Start implements caddy.App. Apps start in no particular order, so nothing is
+// done before all of them have: only then is it known which names are covered by
+// sites, wildcards or loaded certificates.
+func (a *App) Start() error { return nil }
+
+// Stop implements caddy.App. The tls app forgets the certificates that the next
+// configuration does not manage.
+func (a *App) Stop() error { return nil }
+
+// Handle has the certificates managed once all apps have started. Nothing of the
+// kind happens to a configuration that is only validated or adapted.
+func (a *App) Handle(context.Context, caddy.Event) error {
+	uncovered := make(map[string]struct{})
+	for name := range a.names {
+		if !a.tls.HasCertificateForSubject(name) {
+			uncovered[name] = struct{}{}
+		}
+	}
+	if len(uncovered) == 0 {
+		return nil
+	}
+	if err := a.tls.Manage(uncovered); err != nil {
+		a.logger.Error("managing certificates", zap.Error(err))
+	}
+	return nil
+}
+
+// register asks for certificates for the hostnames of a handler, when it is
+// provisioned.
+func (a *App) register(hostnames []string) error {
+	var internal []string
+	for _, name := range hostnames {
+		if _, ok := a.names[name]; ok {
+			continue
+		}
+		a.names[name] = struct{}{}
+		if a.needsInternalIssuer(name) {
+			internal = append(internal, name)
+		}
+	}
+	if len(internal) == 0 {
+		return nil
+	}
+	return a.useInternalIssuer(internal)
+}
+
+// needsInternalIssuer tells whether no public CA would sign for the name, and the
+// user's policies neither name it nor have the internal CA sign everything. The
+// rules are those that Caddy's HTTP app applies to the names of sites.
+func (a *App) needsInternalIssuer(name string) bool {
+	policies := a.tls.Automation.Policies
+	for _, policy := range policies {
+		if slices.Contains(policy.Subjects(), name) {
+			return false
+		}
+		if len(policy.Subjects()) == 0 && allInternal(policy.Issuers) {
+			return false
+		}
+	}
+	ip := certmagic.SubjectIsIP(name) && len(policies) == 0
+	return ip || !certmagic.SubjectQualifiesForPublicCert(name)
+}
+
+func allInternal(issuers []certmagic.Issuer) bool {
+	for _, issuer := range issuers {
+		if _, ok := issuer.(*caddytls.InternalIssuer); !ok {
+			return false
+		}
+	}
+	return len(issuers) > 0
+}
+
+// useInternalIssuer adds a policy for the names. It inherits all but the issuer
+// from the user's catch-all policy, if there is one.
+func (a *App) useInternalIssuer(names []string) error {
+	policy := new(caddytls.AutomationPolicy)
+	for _, p := range a.tls.Automation.Policies {
+		if len(p.Subjects()) == 0 {
+			*policy = *p
+			break
+		}
+	}
+	issuer := new(caddytls.InternalIssuer)
+	if err := issuer.Provision(a.ctx); err != nil {
+		return fmt.Errorf("setting up internal issuer: %w", err)
+	}
+	policy.SubjectsRaw = names
+	policy.Issuers = []certmagic.Issuer{issuer}
+	if err := a.tls.AddAutomationPolicy(policy); err != nil {
+		return fmt.Errorf("adding automation policy for %q: %w", names, err)
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.App           = (*App)(nil)
+	_ caddy.Provisioner   = (*App)(nil)
+	_ caddyevents.Handler = (*App)(nil)
+)

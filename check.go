@@ -1,0 +1,102 @@
+package l4starttls
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/l4starttls/caddy-l4-starttls/upgrade"
+)
+
+// policies are the values of the policy option.
+var policies = []string{"required"}
+
+// check finds what is wrong with a configuration before anything listens. Every
+// error names the value, and the choices where there are some.
+func (h *Handler) check() (err error) {
+	if h.Protocol == "" {
+		return fmt.Errorf("no protocol; must be one of: %s", protocolNames(nil))
+	}
+	if h.proto, err = upgrade.Lookup(h.Protocol); err != nil {
+		return err
+	}
+	if h.Policy != "" && !slices.Contains(policies, h.Policy) {
+		return fmt.Errorf("unknown policy %q; must be one of: %s", h.Policy, strings.Join(policies, ", "))
+	}
+	if h.proto.Accept == nil && h.proto.Relay == nil {
+		return fmt.Errorf("protocol %q cannot be accepted, only requested from an upstream", h.Protocol)
+	}
+	for _, check := range []func() error{h.checkHostnames, h.checkTexts, h.checkOptions} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *Handler) checkHostnames() error {
+	for i, name := range h.Hostnames {
+		if strings.HasPrefix(name, "*.") && i == 0 {
+			return fmt.Errorf("hostname %q: the first one is the server's name in greetings and cannot be a wildcard", name)
+		}
+		if !validHostname(name) {
+			return fmt.Errorf("hostname %q: must be a domain name or an IP address, without a port", name)
+		}
+	}
+	return nil
+}
+
+// validHostname accepts what a certificate can be had for. Names in other scripts
+// are accepted as they are, since Caddy encodes them.
+func validHostname(name string) bool {
+	if _, err := netip.ParseAddr(name); err == nil {
+		return true
+	}
+	return name != "" && len(name) <= 253 && !strings.HasPrefix(name, ".") &&
+		!strings.Contains(name, "..") && !strings.ContainsAny(name, " \t\r\n\x00\"'\\/:;,<>()[]{}@")
+}
+
+// checkTexts keeps control characters out of what is said before TLS: they would
+// make two replies of one.
+func (h *Handler) checkTexts() error {
+	texts := map[string][]string{
+		"greeting": {h.Greeting}, "command": {h.Command}, "reply": {h.Reply}, "capabilities": h.Capabilities,
+	}
+	for option, values := range texts {
+		for _, value := range values {
+			if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+				return fmt.Errorf("%s %q: must not contain control characters", option, value)
+			}
+		}
+	}
+	return nil
+}
+
+func (h *Handler) checkOptions() error {
+	switch {
+	case h.proto.Name != "line" && (h.Command != "" || h.Reply != ""):
+		return fmt.Errorf("command and reply belong to the line protocol, not to %q", h.Protocol)
+	case h.proto.Relay != nil && h.Passthrough:
+		return fmt.Errorf("protocol %q cannot be passed through: it is upgraded in place", h.Protocol)
+	case h.Passthrough && len(h.ConnectionPolicies) > 0:
+		return fmt.Errorf("passthrough leaves TLS to the handlers that follow, so connection_policy has no effect")
+	case h.NegotiationTimeout < 0:
+		return fmt.Errorf("negotiation_timeout %s: must not be negative", time.Duration(h.NegotiationTimeout))
+	case h.HandshakeTimeout < 0:
+		return fmt.Errorf("handshake_timeout %s: must not be negative", time.Duration(h.HandshakeTimeout))
+	}
+	return nil
+}
+
+// protocolNames lists the protocols that satisfy a condition, or all.
+func protocolNames(condition func(*upgrade.Protocol) bool) string {
+	var names []string
+	for _, p := range upgrade.Protocols() {
+		if condition == nil || condition(p) {
+			names = append(names, p.Name)
+		}
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,285 @@
+package l4starttls
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
+	"github.com/mholt/caddy-l4/layer4"
+	"go.uber.org/zap"
+
+	"github.com/l4starttls/caddy-l4-starttls/upgrade"
+)
+
+// Handler accepts the upgrade to TLS that a client asks for in the middle of a
+// plaintext conversation, terminates TLS, and passes the secured stream on.
+//
+// Before TLS it answers everything itself and refuses everything but the upgrade,
+// in the protocol's own words; nothing upstream is dialled. After TLS a backend
+// that starts afresh is reconciled with the client, which is past the greeting
+// already. The line protocol is the exception: its plaintext belongs to the
+// application and is passed on at once.
+//
+// The first hostname is the server's name in greetings, and its certificate is what
+// a client gets that sends no SNI.
+type Handler struct {
+	// The protocol to speak: imap, ldap, line, lmtp, pop3, postgres, sieve, smtp
+	// or xmpp. Required.
+	Protocol string `json:"protocol"`
+
+	// The names of the server. Caddy manages certificates for all of them, as it
+	// does for the names of sites. Default: none, and certificates are whatever
+	// the TLS app has.
+	Hostnames []string `json:"hostnames,omitempty"`
+
+	// What becomes of a client that does not upgrade. The only value is `required`,
+	// which is also the default: it is refused.
+	Policy string `json:"policy,omitempty"`
+
+	// How TLS is established, as in the tls handler. ALPN defaults to the ids that
+	// belong to the protocol.
+	ConnectionPolicies caddytls.ConnectionPolicies `json:"connection_policies,omitempty"`
+
+	// Negotiate, then leave the raw TLS to the handlers that follow.
+	Passthrough bool `json:"passthrough,omitempty"`
+
+	// How long the whole plaintext phase may take, and a backend's greeting after
+	// it. Default: `1m`.
+	NegotiationTimeout caddy.Duration `json:"negotiation_timeout,omitempty"`
+
+	// How long the TLS handshake may take. Default: `15s`.
+	HandshakeTimeout caddy.Duration `json:"handshake_timeout,omitempty"`
+
+	// The text behind the hostname in the greeting, where the protocol has room
+	// for it.
+	Greeting string `json:"greeting,omitempty"`
+
+	// What is advertised before TLS beside the upgrade itself.
+	Capabilities []string `json:"capabilities,omitempty"`
+
+	// The line that asks for the upgrade. Only in the line protocol. Default:
+	// `STARTTLS`.
+	Command string `json:"command,omitempty"`
+
+	// The line that grants the upgrade. Only in the line protocol. Default: none;
+	// the client starts TLS without waiting for one.
+	Reply string `json:"reply,omitempty"`
+
+	logger *zap.Logger
+	proto  *upgrade.Protocol
+	config *upgrade.Config
+	warned sync.Map // texts of warnings that have been logged
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "layer4.handlers.starttls", New: func() caddy.Module { return new(Handler) }}
+}
+
+// Provision sets up the handler.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.logger = ctx.Logger()
+	h.replacePlaceholders()
+	if err := h.check(); err != nil {
+		return err
+	}
+	h.config = &upgrade.Config{
+		Greeting:           h.Greeting,
+		Capabilities:       h.Capabilities,
+		Command:            h.Command,
+		Reply:              h.Reply,
+		NegotiationTimeout: time.Duration(h.NegotiationTimeout),
+		HandshakeTimeout:   time.Duration(h.HandshakeTimeout),
+		Warn:               h.warn,
+	}
+	if len(h.Hostnames) > 0 {
+		h.config.Hostname = h.Hostnames[0]
+	}
+	if h.Passthrough {
+		return nil
+	}
+	return h.provisionTLS(ctx)
+}
+
+// replacePlaceholders resolves those that are known at start, such as {env.NAME}.
+func (h *Handler) replacePlaceholders() {
+	repl := caddy.NewReplacer()
+	for _, s := range []*string{&h.Protocol, &h.Greeting} {
+		*s = repl.ReplaceAll(*s, "")
+	}
+	h.Hostnames = slices.Clone(h.Hostnames)
+	for i := range h.Hostnames {
+		h.Hostnames[i] = repl.ReplaceAll(h.Hostnames[i], "")
+	}
+}
+
+// provisionTLS builds the TLS configuration, once: sessions can only be resumed
+// while the ticket keys of one configuration live.
+func (h *Handler) provisionTLS(ctx caddy.Context) error {
+	app, err := ctx.App("starttls")
+	if err != nil {
+		return fmt.Errorf("getting starttls app: %w", err)
+	}
+	if err := app.(*App).register(h.Hostnames); err != nil {
+		return err
+	}
+	if len(h.ConnectionPolicies) == 0 {
+		h.ConnectionPolicies = append(h.ConnectionPolicies, new(caddytls.ConnectionPolicy))
+	}
+	for _, policy := range h.ConnectionPolicies {
+		h.fillPolicy(policy)
+	}
+	if err := h.ConnectionPolicies.Provision(ctx); err != nil {
+		return fmt.Errorf("setting up connection policies: %w", err)
+	}
+	for _, policy := range h.ConnectionPolicies {
+		// Caddy adds acme-tls/1, but no ACME server looks behind an upgrade, and
+		// what speaks it here is no client of this protocol.
+		policy.TLSConfig.NextProtos = policy.ALPN
+	}
+	h.config.TLS = h.ConnectionPolicies.TLSConfig(ctx)
+	captureHello(h.config.TLS)
+	return nil
+}
+
+// fillPolicy sets what a policy does not set itself. Caddy's own default for ALPN
+// is that of web servers, which would let a browser be redirected here (ALPACA). An
+// empty list is no default to Caddy, but "no ALPN".
+func (h *Handler) fillPolicy(policy *caddytls.ConnectionPolicy) {
+	if policy.ALPN == nil {
+		policy.ALPN = append([]string{}, h.proto.ALPN...)
+	}
+	if policy.DefaultSNI == "" && len(h.Hostnames) > 0 {
+		policy.DefaultSNI = h.Hostnames[0]
+	}
+}
+
+// warn logs what an administrator should change, once for each configuration.
+func (h *Handler) warn(message string) {
+	if _, again := h.warned.LoadOrStore(message, true); !again {
+		h.logger.Warn(message, zap.String("protocol", h.proto.Name))
+	}
+}
+
+// Handle negotiates the upgrade with the client, does the TLS handshake, and calls
+// the next handler with the secured connection.
+func (h *Handler) Handle(cx *layer4.Connection, next layer4.Handler) error {
+	raw := newLowerConn(cx)
+	hello := new(tls.ClientHelloInfo)
+	if h.Passthrough {
+		return h.passThrough(cx, raw, next)
+	}
+	conn, err := upgrade.Accept(withHello(cx.Context, hello), raw, h.proto, h.config)
+	if err != nil {
+		h.logRefusal(cx, err)
+		return nil
+	}
+	exchange := conn.Exchange()
+	upgraded := func() { h.record(cx, conn, hello) }
+	if h.proto.Relay != nil {
+		exchange.Upgraded = upgraded
+		h.setPlaceholders(cx, conn)
+	} else {
+		upgraded()
+	}
+	err = next.Handle(cx.Wrap(exchange))
+	exchange.Finish(err)
+	if why := conn.Err(); why != nil {
+		h.logRefusal(cx, why)
+		return nil
+	}
+	return err
+}
+
+// passThrough plays the plaintext phase alone. The next bytes of cx are the
+// client's ClientHello.
+func (h *Handler) passThrough(cx *layer4.Connection, raw *lowerConn, next layer4.Handler) error {
+	conn, err := upgrade.AcceptPlaintext(cx.Context, raw, h.proto, h.config)
+	if err != nil {
+		h.logRefusal(cx, err)
+		return nil
+	}
+	h.setPlaceholders(cx, conn)
+	h.logger.Debug("negotiated upgrade, passing TLS through", h.fields(cx, conn)...)
+	return next.Handle(cx)
+}
+
+// record leaves on the connection what other modules read of a terminated TLS.
+func (h *Handler) record(cx *layer4.Connection, conn *upgrade.Conn, hello *tls.ClientHelloInfo) {
+	state, _ := conn.TLSConnectionState()
+	recordTLS(cx, hello, &state)
+	h.setPlaceholders(cx, conn)
+	h.logger.Debug("negotiated upgrade", append(h.fields(cx, conn),
+		zap.String("server_name", state.ServerName),
+		zap.String("version", tls.VersionName(state.Version)),
+		zap.Bool("resumed", state.DidResume))...)
+}
+
+func (h *Handler) fields(cx *layer4.Connection, conn *upgrade.Conn) []zap.Field {
+	return []zap.Field{
+		zap.String("remote", cx.RemoteAddr().String()),
+		zap.String("protocol", h.proto.Name),
+		zap.String("hello", conn.Hello()),
+	}
+}
+
+// logRefusal keeps the noise of the internet at the debug level, but for what only
+// an attack does.
+func (h *Handler) logRefusal(cx *layer4.Connection, err error) {
+	fields := []zap.Field{
+		zap.String("remote", cx.RemoteAddr().String()),
+		zap.String("protocol", h.proto.Name),
+		zap.Error(err),
+	}
+	switch {
+	case errors.Is(err, upgrade.ErrPipelined), errors.Is(err, upgrade.ErrNotTLS):
+		h.logger.Info("ended connection: plaintext behind the upgrade request", fields...)
+	case errors.Is(err, upgrade.ErrQuit):
+		h.logger.Debug("client quit before TLS", fields...)
+	default:
+		h.logger.Debug("ended connection before TLS", fields...)
+	}
+}
+
+// setPlaceholders sets {l4.starttls.*}.
+func (h *Handler) setPlaceholders(cx *layer4.Connection, conn *upgrade.Conn) {
+	repl := cx.Context.Value(layer4.ReplacerCtxKey).(*caddy.Replacer)
+	name := conn.ServerName()
+	if state, ok := conn.TLSConnectionState(); ok && state.ServerName != "" {
+		name = state.ServerName
+	}
+	repl.Set("l4.starttls.protocol", h.proto.Name)
+	repl.Set("l4.starttls.server_name", name)
+	repl.Set("l4.starttls.hello", conn.Hello())
+}
+
+// helloKey finds the place for a connection's ClientHello in its context.
+type helloKey struct{}
+
+func withHello(ctx context.Context, hello *tls.ClientHelloInfo) context.Context {
+	return context.WithValue(ctx, helloKey{}, hello)
+}
+
+// captureHello makes a configuration, which all connections share, leave each
+// one's ClientHello in its context.
+func captureHello(config *tls.Config) {
+	choose := config.GetConfigForClient
+	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if place, ok := hello.Context().Value(helloKey{}).(*tls.ClientHelloInfo); ok {
+			*place = *hello
+		}
+		return choose(hello)
+	}
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner  = (*Handler)(nil)
+	_ layer4.NextHandler = (*Handler)(nil)
+)

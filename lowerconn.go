@@ -1,0 +1,46 @@
+package l4starttls
+
+import (
+	"bytes"
+	"io"
+
+	"github.com/mholt/caddy-l4/layer4"
+)
+
+// A lowerConn is what the upgrade is negotiated on. It takes over what caddy-l4 has
+// prefetched for its matchers: left in the Connection, plaintext would survive
+// Connection.Wrap, which copies the buffer, and be served to the next handler as if
+// it had come over TLS.
+type lowerConn struct {
+	*layer4.Connection
+	prefetched []byte
+}
+
+func newLowerConn(cx *layer4.Connection) *lowerConn {
+	c := &lowerConn{Connection: cx, prefetched: bytes.Clone(cx.MatchingBytes())}
+	if len(c.prefetched) > 0 {
+		_, _ = io.ReadFull(cx, c.prefetched) // from the buffer, which has as much
+	}
+	return c
+}
+
+// Read yields the prefetched bytes first.
+func (c *lowerConn) Read(p []byte) (int, error) {
+	if len(c.prefetched) > 0 {
+		n := copy(p, c.prefetched)
+		c.prefetched = c.prefetched[n:]
+		return n, nil
+	}
+	return c.Connection.Read(p)
+}
+
+// Buffered tells how many bytes have arrived that nobody has read.
+func (c *lowerConn) Buffered() int { return len(c.prefetched) }
+
+// CloseWrite ends our half, if the connection below can.
+func (c *lowerConn) CloseWrite() error {
+	if below, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return below.CloseWrite()
+	}
+	return nil
+}
