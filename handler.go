@@ -142,6 +142,7 @@ func (h *Handler) provisionTLS(ctx caddy.Context) error {
 		// Caddy adds acme-tls/1, but no ACME server looks behind an upgrade, and
 		// what speaks it here is no client of this protocol.
 		policy.TLSConfig.NextProtos = policy.ALPN
+		h.preferRequestedName(policy.TLSConfig)
 	}
 	h.config.TLS = h.ConnectionPolicies.TLSConfig(ctx)
 	captureHello(h.config.TLS)
@@ -157,6 +158,21 @@ func (h *Handler) fillPolicy(policy *caddytls.ConnectionPolicy) {
 	}
 	if policy.DefaultSNI == "" && len(h.Hostnames) > 0 {
 		policy.DefaultSNI = h.Hostnames[0]
+	}
+}
+
+// preferRequestedName lets a client that sends no SNI have the certificate of the
+// host that it asked for in clear, if that host is one of ours. Nothing else follows
+// from that name, which anybody on the way could have changed.
+func (h *Handler) preferRequestedName(config *tls.Config) {
+	get := config.GetCertificate
+	config.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if hello.ServerName == "" {
+			if name := upgrade.RequestedName(hello.Context()); slices.Contains(h.Hostnames, name) {
+				hello.ServerName = name
+			}
+		}
+		return get(hello)
 	}
 }
 
@@ -189,6 +205,9 @@ func (h *Handler) Handle(cx *layer4.Connection, next layer4.Handler) error {
 		upgraded()
 	}
 	err = next.Handle(cx.Wrap(exchange))
+	if hijacked(err) {
+		return err
+	}
 	exchange.Finish(err)
 	if why := conn.Err(); why != nil {
 		h.logRefusal(cx, why)
@@ -196,6 +215,10 @@ func (h *Handler) Handle(cx *layer4.Connection, next layer4.Handler) error {
 	}
 	return err
 }
+
+// hijacked tells whether a listener wrapper has taken the connection away, which
+// lives on then. caddy-l4 does not export the error that says so.
+func hijacked(err error) bool { return err != nil && err.Error() == "hijacked connection" }
 
 // passThrough plays the plaintext phase alone. The next bytes of cx are the
 // client's ClientHello.

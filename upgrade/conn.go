@@ -86,9 +86,16 @@ func (c *Conn) startTLS(ctx context.Context, read, goAhead []byte) error {
 		err = c.handshake(ctx, stop)
 	}
 	if err != nil {
-		c.broken = c.named(err)
+		c.spoil(err)
 	}
 	return c.broken
+}
+
+// spoil makes the connection unusable, for the given reason, and forgets what was
+// read in clear; the caller holds both locks.
+func (c *Conn) spoil(why error) {
+	c.broken = c.named(why)
+	c.buf = nil
 }
 
 // fail makes the connection unusable, and tells why.
@@ -98,7 +105,7 @@ func (c *Conn) fail(why error) {
 	c.writeMu.Lock()
 	defer c.writeMu.Unlock()
 	if c.broken == nil {
-		c.broken = c.named(why)
+		c.spoil(why)
 	}
 }
 
@@ -162,7 +169,7 @@ func (c *Conn) handshake(ctx context.Context, stop func() bool) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if err := t.HandshakeContext(context.WithoutCancel(ctx)); err != nil {
+	if err := t.HandshakeContext(c.withRequestedName(context.WithoutCancel(ctx))); err != nil {
 		return handshakeError(err)
 	}
 	if !stop() && ctx.Err() != nil {
@@ -173,6 +180,19 @@ func (c *Conn) handshake(ctx context.Context, stop func() bool) error {
 	}
 	c.tls.Store(t)
 	return nil
+}
+
+type requestedNameKey struct{}
+
+func (c *Conn) withRequestedName(ctx context.Context) context.Context {
+	return context.WithValue(ctx, requestedNameKey{}, c.ServerName())
+}
+
+// RequestedName is for the callbacks of a tls.Config: with the context of a
+// ClientHelloInfo it returns what Conn.ServerName does, or nothing.
+func RequestedName(ctx context.Context) string {
+	name, _ := ctx.Value(requestedNameKey{}).(string)
+	return name
 }
 
 // tlsConfig is the caller's, untouched, or for a client a clone that verifies

@@ -79,7 +79,7 @@ func (c *Conn) Plaintext(ctx context.Context) error {
 	}
 	if err != nil {
 		c.farewell(err)
-		c.broken = c.named(err)
+		c.spoil(err)
 	}
 	return c.broken
 }
