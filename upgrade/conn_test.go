@@ -49,7 +49,7 @@ var testTLS = sync.OnceValues(func() (server, client *tls.Config) {
 func tcpPair(t testing.TB) (server, client net.Conn) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer ln.Close() //nolint:errcheck // nothing to lose
+	defer ln.Close()
 	client, err = net.Dial("tcp", ln.Addr().String())
 	require.NoError(t, err)
 	server, err = ln.Accept()
@@ -267,7 +267,7 @@ func serve(t testing.TB, proto *Protocol, config *Config) net.Addr {
 				return
 			}
 			go func() {
-				defer conn.Close() //nolint:errcheck // an echo
+				defer conn.Close()
 				_, _ = io.Copy(conn, conn)
 			}()
 		}
@@ -290,7 +290,7 @@ func TestDialReachesListener(t *testing.T) {
 			defer cancel()
 			conn, err := Dial(ctx, "tcp", addr.String(), p, &Config{TLS: clientTLS})
 			require.NoError(t, err)
-			defer conn.Close() //nolint:errcheck // the test is over
+			defer conn.Close()
 			_, err = conn.Write([]byte("secret\n"))
 			require.NoError(t, err)
 			line, err := conn.ReadLine()

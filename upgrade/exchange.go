@@ -378,7 +378,7 @@ func (x *Exchange) backendEnded() {
 
 // SetDeadline sets both deadlines.
 func (x *Exchange) SetDeadline(t time.Time) error {
-	return errors.Join(x.SetReadDeadline(t), x.Conn.SetWriteDeadline(t))
+	return errors.Join(x.SetReadDeadline(t), x.SetWriteDeadline(t))
 }
 
 // SetReadDeadline sets the read deadline, which never outlasts the time that a

@@ -15,7 +15,7 @@ var SMTP = &Protocol{
 	Accept:      func(s *Session) error { return smtpAccept(s, "EHLO") },
 	Request:     func(s *Session) error { return smtpRequest(s, "EHLO") },
 	Farewell:    smtpFarewell,
-	Rejoin:      func(s *Session) Filter { return newSMTPRejoin(false) },
+	Rejoin:      func(*Session) Filter { return newSMTPRejoin(false) },
 }
 
 // LMTP is SMTP with LHLO (RFC 2033 section 4.1) and a reply to each recipient.
@@ -26,7 +26,7 @@ var LMTP = &Protocol{
 	Accept:      func(s *Session) error { return smtpAccept(s, "LHLO") },
 	Request:     func(s *Session) error { return smtpRequest(s, "LHLO") },
 	Farewell:    smtpFarewell,
-	Rejoin:      func(s *Session) Filter { return newSMTPRejoin(true) },
+	Rejoin:      func(*Session) Filter { return newSMTPRejoin(true) },
 }
 
 func smtpAccept(s *Session, hello string) error {

@@ -193,7 +193,7 @@ func (f *smtpRejoin) chunk(x *Exchange, line []byte, arg string) {
 	size, last, _ := strings.Cut(arg, " ")
 	n, err := strconv.ParseUint(size, 10, 62)
 	if err == nil {
-		f.clientLiteral = int(n) //nolint:gosec // 62 bits
+		f.clientLiteral = int(n)
 	}
 	if strings.EqualFold(strings.TrimSpace(last), "LAST") {
 		x.ToBackend(line)
