@@ -9,6 +9,7 @@ import (
 const (
 	DefaultNegotiationTimeout = time.Minute
 	DefaultHandshakeTimeout   = 15 * time.Second
+	DefaultImplicitTLSDelay   = 200 * time.Millisecond
 )
 
 // Config says how a connection is upgraded. It must not be changed while it is
@@ -35,6 +36,20 @@ type Config struct {
 	// upgrade (default "STARTTLS"), and the line that grants it (default: none,
 	// the ClientHello follows the command at once).
 	Command, Reply string
+
+	// Optional lets a client that does not ask for the upgrade go on in clear, once
+	// it sends what only the backend can answer. Anybody on the way can make a
+	// client do that, so this protects nobody from an active attacker.
+	Optional bool
+
+	// PlaintextAuth lets such a client send its password in clear, too.
+	PlaintextAuth bool
+
+	// ImplicitTLS also accepts a client that begins with a ClientHello. Where the
+	// server speaks first its greeting waits ImplicitTLSDelay for one, 200
+	// milliseconds by default.
+	ImplicitTLS      bool
+	ImplicitTLSDelay time.Duration
 
 	// NegotiationTimeout bounds the whole plaintext phase, and for the server
 	// also its wait for a backend's greeting. It is absolute: no byte renews
@@ -69,6 +84,13 @@ func (c *Config) handshakeTimeout() time.Duration {
 		return DefaultHandshakeTimeout
 	}
 	return c.HandshakeTimeout
+}
+
+func (c *Config) implicitTLSDelay() time.Duration {
+	if c.ImplicitTLSDelay <= 0 {
+		return DefaultImplicitTLSDelay
+	}
+	return c.ImplicitTLSDelay
 }
 
 func (c *Config) warn(message string) {

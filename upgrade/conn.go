@@ -29,7 +29,9 @@ type Conn struct {
 	proto  *Protocol // nil: the caller holds the plaintext conversation
 	client bool
 
-	session *Session // the negotiation's, nil before it
+	session   *Session // the negotiation's, nil before it
+	committed bool     // the client goes on in clear
+	direct    bool     // the client began with a ClientHello
 
 	negotiating sync.Mutex
 	negotiated  atomic.Bool
@@ -174,6 +176,9 @@ func (c *Conn) handshake(ctx context.Context, stop func() bool) error {
 	}
 	if !stop() && ctx.Err() != nil {
 		return ctx.Err()
+	}
+	if c.direct && c.proto.DirectALPN && t.ConnectionState().NegotiatedProtocol == "" {
+		return ErrNoALPN
 	}
 	if err := c.raw.SetDeadline(time.Time{}); err != nil {
 		return err

@@ -38,6 +38,9 @@ var (
 	// has had its answer already.
 	ErrQuit = errors.New("client quit before TLS")
 
+	// errCommitted is no error: the client has chosen to go on in clear, and may.
+	errCommitted = errors.New("client goes on in clear")
+
 	// ErrBackend means that the backend refused, ended or never greeted.
 	ErrBackend = errors.New("backend not available")
 
@@ -49,6 +52,10 @@ var (
 
 	// ErrUnsupported means that the protocol has no such role.
 	ErrUnsupported = errors.New("not supported by the protocol")
+
+	// ErrNoALPN means a client that began with a ClientHello but did not say which
+	// protocol it wants, where that is required.
+	ErrNoALPN = errors.New("direct TLS without ALPN")
 
 	// ErrTruncated is what Read returns when the peer closed the connection
 	// without a close_notify alert: what was read may not be all that was sent

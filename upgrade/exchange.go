@@ -48,6 +48,7 @@ type Exchange struct {
 	finished bool          // the filter is done
 	ended    bool          // the client has had our farewell
 	held     chan struct{} // closed on release; nil: not held
+	wake     chan struct{} // there is something for the backend
 	greeted  bool          // what was held at the start has been released
 	upgrade  func() error  // asked for by the filter, not done yet
 	limit    time.Time     // of a relay's plaintext phase; zero once it is over
@@ -56,12 +57,12 @@ type Exchange struct {
 // Exchange makes the connection to hand to whatever reaches the backend: through
 // the protocol's Relay filter before TLS, or through its Rejoin filter after it.
 func (c *Conn) Exchange() *Exchange {
-	x := &Exchange{Conn: c}
+	x := &Exchange{Conn: c, wake: make(chan struct{}, 1)}
 	if c.proto != nil && c.session == nil {
 		c.session = newSession(c)
 	}
 	switch {
-	case c.proto == nil:
+	case c.proto == nil, c.direct: // the client expects a fresh session, too
 	case c.proto.Relay != nil:
 		x.filter = c.proto.Relay(c.session)
 		x.limit = time.Now().Add(c.config.negotiationTimeout())
@@ -78,8 +79,14 @@ func (c *Conn) Exchange() *Exchange {
 	return x
 }
 
-// ToBackend passes bytes on to the backend.
-func (x *Exchange) ToBackend(p []byte) { x.toRead = append(x.toRead, p...) }
+// ToBackend passes bytes on to the backend, also while the client's are held.
+func (x *Exchange) ToBackend(p []byte) {
+	x.toRead = append(x.toRead, p...)
+	select {
+	case x.wake <- struct{}{}:
+	default: // awake already
+	}
+}
 
 // ToClient passes bytes on to the client; what one call of the filter passes on
 // leaves in one write.
@@ -218,7 +225,8 @@ func (x *Exchange) feedClient() {
 	}
 	if x.finished && x.upgrade == nil {
 		x.toRead = append(x.toRead, x.in...)
-		x.in = nil
+		x.ToClient(x.back) // nobody will look at it any more
+		x.in, x.back = nil, nil
 	}
 }
 
@@ -270,21 +278,23 @@ func (x *Exchange) mustHold() bool {
 // backend has not greeted in time, and that the client has been told.
 func (x *Exchange) awaitRelease() bool {
 	x.mu.Lock()
-	held, wait, greeted := x.held, x.holds(), x.greeted
+	held, wait, greeted := x.held, x.holds() && len(x.toRead) == 0, x.greeted
 	x.mu.Unlock()
 	if !wait {
 		return true
 	}
-	if greeted {
-		<-held // the backend's end releases it, too
-		return true
+	var timeout <-chan time.Time // none for a backend that has greeted; its end releases
+	if !greeted {
+		timer := time.NewTimer(x.config.negotiationTimeout())
+		defer timer.Stop()
+		timeout = timer.C
 	}
-	timer := time.NewTimer(x.config.negotiationTimeout())
-	defer timer.Stop()
 	select {
 	case <-held:
 		return true
-	case <-timer.C:
+	case <-x.wake:
+		return true
+	case <-timeout:
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()

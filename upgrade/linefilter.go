@@ -12,6 +12,9 @@ const maxFilterLine = 16 << 10
 type lineFilter struct {
 	client, backend func(x *Exchange, line []byte)
 
+	// clientTail, if set, is given the end of a line that was passed on unread.
+	clientTail func(x *Exchange, tail []byte)
+
 	// Octets of a literal that are still to pass, set by the functions.
 	clientLiteral, backendLiteral int
 
@@ -20,7 +23,12 @@ type lineFilter struct {
 
 // FromClient implements Filter.
 func (f *lineFilter) FromClient(x *Exchange, b []byte) int {
-	return cutFiltered(b, &f.clientLiteral, &f.clientLong, x.ToBackend, func(line []byte) { f.client(x, line) })
+	long := f.clientLong
+	n := cutFiltered(b, &f.clientLiteral, &f.clientLong, x.ToBackend, func(line []byte) { f.client(x, line) })
+	if long && !f.clientLong && f.clientTail != nil {
+		f.clientTail(x, b[:n])
+	}
+	return n
 }
 
 // FromBackend implements Filter.
@@ -28,7 +36,8 @@ func (f *lineFilter) FromBackend(x *Exchange, b []byte) int {
 	return cutFiltered(b, &f.backendLiteral, &f.backendLong, x.ToClient, func(line []byte) { f.backend(x, line) })
 }
 
-// cutFiltered consumes a literal's part, a line, or a part of a long line.
+// cutFiltered consumes a literal's part, a line, or a part of a long line, of which
+// it keeps CRLF together.
 func cutFiltered(b []byte, literal *int, long *bool, pass, line func([]byte)) int {
 	if *literal > 0 {
 		n := min(*literal, len(b))
@@ -43,6 +52,7 @@ func cutFiltered(b []byte, literal *int, long *bool, pass, line func([]byte)) in
 		return 0
 	case end < 0:
 		*long = true
+		b = bytes.TrimSuffix(b, []byte("\r"))
 		pass(b)
 		return len(b)
 	case *long:

@@ -49,10 +49,12 @@ func (c *Conn) Negotiate(ctx context.Context) error {
 	if err := c.Plaintext(ctx); err != nil {
 		return err
 	}
-	if err := c.StartTLS(ctx); err != nil {
-		return err
+	if !c.committed {
+		if err := c.StartTLS(ctx); err != nil {
+			return err
+		}
+		c.session.written, c.session.resume = false, nil
 	}
-	c.session.written = false
 	c.negotiated.Store(true)
 	return nil
 }
@@ -71,6 +73,10 @@ func (c *Conn) Plaintext(ctx context.Context) error {
 		return c.broken
 	}
 	err := c.plaintext()
+	if errors.Is(err, errCommitted) {
+		c.committed, err = true, nil
+		c.negotiated.Store(true)
+	}
 	if err == nil && !stop() {
 		err = ctx.Err()
 	}
@@ -96,11 +102,42 @@ func (c *Conn) plaintext() error {
 	if err := c.raw.SetDeadline(time.Now().Add(c.config.negotiationTimeout())); err != nil {
 		return err
 	}
+	if direct, err := c.beginsWithTLS(); direct || err != nil {
+		return err
+	}
 	if err := role(c.session); err != nil {
 		return err
 	}
 	return asNegotiationError(c.boundary(c.session.goAhead))
 }
+
+// beginsWithTLS looks for a ClientHello in place of the negotiation. Where the server
+// speaks first, a client that waits for the greeting sends nothing, and has it after
+// a moment.
+func (c *Conn) beginsWithTLS() (bool, error) {
+	if c.client || !c.config.ImplicitTLS {
+		return false, nil
+	}
+	if c.proto.ServerFirst {
+		_ = c.raw.SetReadDeadline(time.Now().Add(c.config.implicitTLSDelay()))
+	}
+	var err error
+	if len(c.buf) == 0 {
+		err = c.session.fill()
+	}
+	if c.proto.ServerFirst {
+		_ = c.raw.SetReadDeadline(time.Now().Add(c.config.negotiationTimeout()))
+		if errors.Is(err, ErrTimeout) {
+			return false, nil
+		}
+	}
+	c.direct = err == nil && c.buf[0] == recordTypeHandshake
+	return c.direct, err
+}
+
+// Committed tells whether the client has gone on in clear, as Config.Optional
+// allows. The connection is then used as it is.
+func (c *Conn) Committed() bool { return c.committed }
 
 // named adds the package's and the protocol's name to an error, once.
 func (c *Conn) named(err error) error {

@@ -22,6 +22,10 @@ type Protocol struct {
 	// none is served (RFC 7301 section 3.2).
 	ALPN []string
 
+	// DirectALPN means that a client which begins with a ClientHello must offer one
+	// of the ids.
+	DirectALPN bool
+
 	// MaxLine bounds a line or message before TLS, in octets. Default: 4096.
 	MaxLine int
 
@@ -68,8 +72,14 @@ const (
 
 // protocols is the table of all protocols, sorted by name.
 var protocols = []*Protocol{
+	IMAP,
+	LDAP,
+	Line,
 	LMTP,
+	Postgres,
+	Sieve,
 	SMTP,
+	XMPP,
 }
 
 // Protocols returns all protocols, sorted by name.

@@ -36,7 +36,7 @@ type step struct {
 
 // outcomes names the errors that a dialogue can end with.
 var outcomes = map[string]error{
-	"upgraded": nil, "quit": ErrQuit, "pipelined": ErrPipelined, "too long": ErrLineTooLong, "too many": ErrTooMany,
+	"upgraded": nil, "committed": nil, "quit": ErrQuit, "pipelined": ErrPipelined, "too long": ErrLineTooLong, "too many": ErrTooMany,
 	"malformed": ErrMalformed, "plaintext": ErrPlaintext, "not offered": ErrNotOffered, "refused": ErrRefused, "gone": io.EOF,
 }
 
@@ -82,6 +82,10 @@ func (d *dialogue) set(option string) error {
 		d.config.Command = value
 	case "reply":
 		d.config.Reply = value
+	case "optional":
+		d.config.Optional = true
+	case "plaintext_auth":
+		d.config.PlaintextAuth = true
 	default:
 		return fmt.Errorf("unknown option %q", key)
 	}
@@ -107,23 +111,37 @@ func (d *dialogue) add(line string) error {
 	if len(line) < 2 || (line[0] != 'C' && line[0] != 'S') {
 		return fmt.Errorf("neither C nor S: %q", line)
 	}
-	rest := strings.TrimPrefix(line[2:], " ")
-	var data []byte
-	var err error
-	switch line[1] {
-	case ':':
-		data = []byte(rest + "\r\n")
-	case '#':
-		data, err = hex.DecodeString(strings.ReplaceAll(rest, " ", ""))
-	case '=':
-		var s string
-		s, err = strconv.Unquote(rest)
-		data = []byte(s)
-	default:
-		err = fmt.Errorf("unknown kind of line %q", line[:2])
-	}
+	data, err := scripted(line[1:])
 	d.append(line[0] == 'C', data)
 	return err
+}
+
+// scripted reads the bytes of a line behind the letter for who says them.
+func scripted(line string) ([]byte, error) {
+	rest := strings.TrimPrefix(line[1:], " ")
+	switch line[0] {
+	case ':':
+		return []byte(rest + "\r\n"), nil
+	case '#':
+		return hex.DecodeString(strings.ReplaceAll(rest, " ", ""))
+	case '=':
+		s, err := strconv.Unquote(rest)
+		return []byte(s), err
+	case '*':
+		return repeated(rest)
+	}
+	return nil, fmt.Errorf("unknown kind of line %q", line)
+}
+
+// repeated makes the bytes of a number and a quoted string.
+func repeated(text string) ([]byte, error) {
+	number, quoted, _ := strings.Cut(text, " ")
+	n, err := strconv.Atoi(number)
+	if err != nil {
+		return nil, err
+	}
+	s, err := strconv.Unquote(quoted)
+	return bytes.Repeat([]byte(s), n), err
 }
 
 func (d *dialogue) append(client bool, data []byte) {

@@ -28,6 +28,9 @@ type Session struct {
 
 	goAhead           []byte
 	hello, serverName string
+
+	last   []byte // the command that was read last
+	resume []byte // what a client that goes on in clear has established
 }
 
 func newSession(c *Conn) *Session {
@@ -97,7 +100,9 @@ func (s *Session) ReadLine() (string, error) {
 		if end >= s.maxLine || (end < 0 && len(s.conn.buf) >= s.maxLine) {
 			return "", ErrLineTooLong
 		}
-		if line, ok := cutLine(&s.conn.buf); ok {
+		if end >= 0 {
+			s.last = bytes.Clone(s.conn.buf[:end+1])
+			line, _ := cutLine(&s.conn.buf)
 			return line, s.countCommand()
 		}
 		if err := s.fill(); err != nil {
@@ -147,6 +152,7 @@ func (s *Session) Next(n int) ([]byte, error) {
 	}
 	p = bytes.Clone(p)
 	s.conn.buf = s.conn.buf[n:]
+	s.last = p
 	return p, s.countCommand()
 }
 
@@ -185,6 +191,32 @@ func (s *Session) Reply(lines ...string) error { return s.Send(crlf(lines)) }
 // Refuse is Reply for a command that is refused. The session ends with
 // ErrTooMany when there have been too many of them.
 func (s *Session) Refuse(lines ...string) error { return s.SendRefusal(crlf(lines)) }
+
+// Insist is Refuse for a command that only the backend can answer. If clients may
+// go on in clear, and may authenticate so where the command does, it is the end of
+// the negotiation instead: the backend gets the command.
+func (s *Session) Insist(auth bool, lines ...string) error {
+	return s.SendInsistence(auth, crlf(lines))
+}
+
+// SendInsistence is Insist for protocols that are not made of lines.
+func (s *Session) SendInsistence(auth bool, p []byte) error {
+	if !s.conn.config.Optional || auth && !s.conn.config.PlaintextAuth {
+		return s.SendRefusal(p)
+	}
+	s.conn.buf = append(s.last, s.conn.buf...)
+	return errCommitted
+}
+
+// Resume keeps what the client has established so far, in the words in which a
+// backend is to be told should the client go on in clear. TLS makes it void.
+func (s *Session) Resume(words string) { s.resume = []byte(words) }
+
+// Plain tells whether the client has gone on in clear.
+func (s *Session) Plain() bool { return s.conn.committed }
+
+// PlaintextAuth tells whether a client may send its password in clear.
+func (s *Session) PlaintextAuth() bool { return s.conn.config.PlaintextAuth }
 
 // Send sends bytes in one write. A client that has a reply before it has asked is
 // told so by ErrPipelined: no such reply can be the answer.

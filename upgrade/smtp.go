@@ -15,7 +15,7 @@ var SMTP = &Protocol{
 	Accept:      func(s *Session) error { return smtpAccept(s, "EHLO") },
 	Request:     func(s *Session) error { return smtpRequest(s, "EHLO") },
 	Farewell:    smtpFarewell,
-	Rejoin:      func(*Session) Filter { return newSMTPRejoin(false) },
+	Rejoin:      func(s *Session) Filter { return newSMTPRejoin(s, false) },
 }
 
 // LMTP is SMTP with LHLO (RFC 2033 section 4.1) and a reply to each recipient.
@@ -26,7 +26,7 @@ var LMTP = &Protocol{
 	Accept:      func(s *Session) error { return smtpAccept(s, "LHLO") },
 	Request:     func(s *Session) error { return smtpRequest(s, "LHLO") },
 	Farewell:    smtpFarewell,
-	Rejoin:      func(*Session) Filter { return newSMTPRejoin(true) },
+	Rejoin:      func(s *Session) Filter { return newSMTPRejoin(s, true) },
 }
 
 func smtpAccept(s *Session, hello string) error {
@@ -50,12 +50,13 @@ func smtpAccept(s *Session, hello string) error {
 func smtpCommand(s *Session, hello, verb, arg string) error {
 	switch verb {
 	case hello:
-		return smtpHello(s, arg)
+		return smtpHello(s, verb, arg)
 	case "HELO":
 		if hello == "LHLO" {
 			return s.Refuse("500 5.5.1 Command not recognized, this is LMTP")
 		}
 		s.SetHello(arg)
+		s.Resume("HELO " + arg + "\r\n")
 		return s.Reply("250 " + s.Hostname())
 	case "NOOP":
 		return s.Reply("250 2.0.0 Ok")
@@ -63,19 +64,24 @@ func smtpCommand(s *Session, hello, verb, arg string) error {
 		return errors.Join(s.Reply("221 2.0.0 Bye"), ErrQuit)
 	case "STARTTLS":
 		return s.Refuse("501 5.5.4 Syntax error (no parameters allowed)")
-	case "MAIL", "RCPT", "DATA", "BDAT", "RSET", "AUTH", "VRFY", "EXPN", "HELP", "ETRN", "BURL":
-		return s.Refuse("530 5.7.0 Must issue a STARTTLS command first")
+	case "MAIL", "RCPT", "DATA", "BDAT", "RSET", "VRFY", "EXPN", "HELP", "ETRN", "BURL":
+		return s.Insist(false, smtpInsist)
+	case "AUTH":
+		return s.Insist(true, smtpInsist)
 	case "GET", "HEAD", "POST", "PUT", "OPTIONS", "CONNECT":
 		return ErrMalformed // a browser sent here by an attacker
 	}
 	return s.Refuse("500 5.5.2 Command not recognized")
 }
 
-func smtpHello(s *Session, name string) error {
+const smtpInsist = "530 5.7.0 Must issue a STARTTLS command first"
+
+func smtpHello(s *Session, verb, name string) error {
 	if name == "" {
 		return s.Refuse("501 5.5.4 Syntax error (name required)")
 	}
 	s.SetHello(name)
+	s.Resume(verb + " " + name + "\r\n")
 	keywords := append(slices.Clone(s.Capabilities("8BITMIME")), "STARTTLS")
 	return s.Reply(smtpReply("250", append([]string{s.Hostname()}, keywords...)...)...)
 }

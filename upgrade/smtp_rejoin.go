@@ -23,6 +23,10 @@ type smtpRejoin struct {
 	lineFilter
 	lmtp bool
 
+	plain      bool   // the client goes on in clear,
+	resume     []byte // and has introduced itself,
+	refuseAuth bool   // but may not authenticate
+
 	greeted  bool
 	refusal  []byte   // a greeting other than 220, for the client's first command
 	reply    [][]byte // lines of the present reply
@@ -35,9 +39,10 @@ type smtpRejoin struct {
 	dialogue bool // the client's next line answers a 334
 }
 
-func newSMTPRejoin(lmtp bool) Filter {
-	f := &smtpRejoin{lmtp: lmtp}
-	f.client, f.backend = f.fromClient, f.fromBackend
+func newSMTPRejoin(s *Session, lmtp bool) Filter {
+	f := &smtpRejoin{lmtp: lmtp, plain: s.Plain(), resume: s.resume}
+	f.refuseAuth = f.plain && !s.PlaintextAuth()
+	f.client, f.backend, f.clientTail = f.fromClient, f.fromBackend, f.tooLong
 	return f
 }
 
@@ -73,10 +78,42 @@ func (f *smtpRejoin) fromBackend(x *Exchange, line []byte) {
 
 func (f *smtpRejoin) greeting(x *Exchange, code string, reply []byte) {
 	f.greeted = true
-	if code != "220" {
+	switch {
+	case code != "220":
 		f.refusal = reply
+	case f.resume != nil:
+		f.resumed(x)
+		return
 	}
 	x.Release()
+}
+
+// resumed introduces a client that goes on in clear, and has been answered already.
+func (f *smtpRejoin) resumed(x *Exchange) {
+	x.ToBackend(f.resume)
+	f.pending = append(f.pending, "resume")
+}
+
+// introduced is the answer to it. Only an error is for the client, as the answer to
+// its next command.
+func (f *smtpRejoin) introduced(x *Exchange, code string, reply [][]byte) {
+	if code != "250" {
+		f.refusal = bytes.Join(reply, nil)
+	}
+	_, clean := f.strip(reply)
+	if clean && !f.refuseAuth && f.refusal == nil {
+		x.Done()
+	}
+	x.Release()
+}
+
+// strip edits the answer to EHLO, for what is not for the client.
+func (f *smtpRejoin) strip(reply [][]byte) (kept [][]byte, clean bool) {
+	keywords := smtpStripped
+	if f.refuseAuth {
+		keywords = append([]string{"AUTH"}, smtpStripped...)
+	}
+	return smtpStrip(reply, keywords)
 }
 
 // answer passes on a whole reply. Which command it belongs to is known, since
@@ -86,16 +123,24 @@ func (f *smtpRejoin) answer(x *Exchange, code string, reply [][]byte) {
 	if len(f.pending) > 0 {
 		verb, f.pending = f.pending[0], f.pending[1:]
 	}
+	if verb == "resume" {
+		f.introduced(x, code, reply)
+		return
+	}
 	clean := true
 	if verb == "EHLO" && code == "250" {
-		reply, clean = smtpStrip(reply)
+		reply, clean = f.strip(reply)
 	}
 	x.ToClient(bytes.Join(reply, nil))
 	switch {
-	case verb == "EHLO" && code == "250" && clean:
+	case verb == "EHLO" && code == "250" && clean && !f.refuseAuth:
 		x.Done()
 	case verb == "RCPT" && code[0] == '2':
 		f.accepted++
+	case verb == "message":
+		f.endOfMessage()
+	case (verb == "MAIL" || verb == "RSET" || verb == "EHLO") && code[0] == '2':
+		f.accepted = 0
 	case verb == "DATA":
 		f.message, f.lineEnd = code == "354", true
 		x.Release()
@@ -107,11 +152,11 @@ func (f *smtpRejoin) answer(x *Exchange, code string, reply [][]byte) {
 
 // smtpStrip drops the lines whose keyword is not for the client, and makes the
 // last of the others the last one.
-func smtpStrip(reply [][]byte) (kept [][]byte, clean bool) {
+func smtpStrip(reply [][]byte, keywords []string) (kept [][]byte, clean bool) {
 	for i, line := range reply {
 		_, _, text, _ := smtpReplyLine(trimLine(line))
 		keyword, _, _ := strings.Cut(strings.ToUpper(text), " ")
-		if i == 0 || !slices.Contains(smtpStripped, keyword) {
+		if i == 0 || !slices.Contains(keywords, keyword) {
 			kept = append(kept, line)
 		}
 	}
@@ -144,33 +189,51 @@ func (f *smtpRejoin) messageLine(x *Exchange, line []byte) {
 	x.ToBackend(line)
 	if f.lineEnd && string(line) == ".\r\n" {
 		f.message = false
-		f.endOfMessage()
+		f.forward(x, "message", nil)
 	}
 	f.lineEnd = bytes.HasSuffix(line, []byte("\r\n"))
 }
 
-// endOfMessage expects the final reply, or in LMTP one for each recipient.
+// endOfMessage follows its first reply. In LMTP there is one for each recipient,
+// and how many those are is known now that RCPT has been answered.
 func (f *smtpRejoin) endOfMessage() {
-	replies := 1
-	if f.lmtp {
-		replies = f.accepted
+	if f.lmtp && f.accepted > 1 {
+		f.pending = append(make([]string, f.accepted-1), f.pending...)
 	}
 	f.accepted = 0
-	for range replies {
-		f.pending = append(f.pending, "")
+}
+
+// tooLong follows the end of a line that was not looked at.
+func (f *smtpRejoin) tooLong(x *Exchange, tail []byte) {
+	switch {
+	case f.message:
+		f.lineEnd = bytes.HasSuffix(tail, []byte("\r\n"))
+	case f.dialogue:
+		f.dialogue = false
+		f.forward(x, "AUTH", nil)
+		x.Hold()
+	default:
+		f.forward(x, "", nil)
 	}
 }
 
 func (f *smtpRejoin) command(x *Exchange, line []byte) {
-	verb, arg := splitVerb(trimLine(line))
-	switch verb {
-	case "STARTTLS":
+	verb, arg := splitVerb(strings.TrimSpace(string(line))) // as lenient as Postfix
+	switch {
+	case verb == "STARTTLS":
 		f.secondSTARTTLS(x)
+		return
+	case verb == "XCLIENT" || verb == "XFORWARD":
+		// The backend would believe it, since it grants them to our address.
+		x.ToClient([]byte("502 5.5.1 Command not available\r\n"))
+		return
+	case verb == "AUTH" && f.refuseAuth:
+		x.ToClient([]byte("538 5.7.11 Encryption required for authentication\r\n"))
+		return
+	}
+	switch verb {
 	case "EHLO", "LHLO":
 		f.forward(x, "EHLO", line)
-	case "MAIL", "RSET":
-		f.accepted = 0
-		f.forward(x, verb, line)
 	case "DATA", "AUTH":
 		f.forward(x, verb, line)
 		x.Hold() // what follows is no command until the reply says so
@@ -185,6 +248,10 @@ func (f *smtpRejoin) command(x *Exchange, line []byte) {
 // would accept it. STARTTLS is the last command of a group, so all replies before
 // it are due; a client that does not wait for them gets this one out of turn.
 func (f *smtpRejoin) secondSTARTTLS(x *Exchange) {
+	if f.plain {
+		x.ToClient([]byte("503 5.5.1 STARTTLS must come first\r\n"))
+		return
+	}
 	x.ToClient([]byte("503 5.5.1 TLS already started\r\n"))
 }
 
@@ -196,8 +263,7 @@ func (f *smtpRejoin) chunk(x *Exchange, line []byte, arg string) {
 		f.clientLiteral = int(n)
 	}
 	if strings.EqualFold(strings.TrimSpace(last), "LAST") {
-		x.ToBackend(line)
-		f.endOfMessage()
+		f.forward(x, "message", line)
 		return
 	}
 	f.forward(x, "BDAT", line)

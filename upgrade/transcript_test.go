@@ -46,6 +46,10 @@ func playDialogue(t *testing.T, p *Protocol, d *dialogue, client bool) {
 			require.Empty(t, conn.buf)
 			require.Zero(t, script.Buffered(), "stopped reading before the end")
 		}
+		require.Equal(t, d.outcome == "committed", conn.committed)
+		if conn.committed {
+			require.Equal(t, d.steps[len(d.steps)-1].data, append(conn.buf, script.steps[0].data...), "for the backend")
+		}
 		checkFacts(t, d, conn)
 	}
 }

@@ -1,0 +1,205 @@
+package upgrade
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// Postgres upgrades with SSLRequest, PostgreSQL documentation "Frontend/Backend
+// Protocol", section "SSL Session Encryption". A client that begins with a
+// ClientHello must offer its ALPN id there.
+var Postgres = &Protocol{
+	Name:       "postgres",
+	ALPN:       []string{"postgresql"},
+	DirectALPN: true,
+	MaxLine:    10000, // MAX_STARTUP_PACKET_LENGTH
+	Match:      postgresMatch,
+	Accept:     postgresAccept,
+	Request:    postgresRequest,
+	Farewell:   postgresFarewell,
+	Rejoin:     newPostgresRejoin,
+}
+
+// The first message of a client has no type: its length, of itself and all that
+// follows, then one of these codes or the protocol's version.
+const (
+	postgresCancelRequest = 1234<<16 | 5678
+	postgresSSLRequest    = 1234<<16 | 5679
+	postgresGSSENCRequest = 1234<<16 | 5680
+)
+
+var (
+	sslRequest    = []byte{0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f}
+	gssencRequest = []byte{0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x30}
+)
+
+// errPostgresV2 is ErrPlaintext for a client that would not understand a modern
+// ErrorResponse.
+var errPostgresV2 = fmt.Errorf("%w: protocol version 2", ErrPlaintext)
+
+func postgresMatch(prefix []byte) Verdict {
+	return max(matchLiteral(prefix, sslRequest), matchLiteral(prefix, gssencRequest))
+}
+
+func postgresAccept(s *Session) error {
+	for encrypted := false; ; encrypted = true {
+		code, err := postgresMessage(s)
+		if err != nil {
+			return err
+		}
+		switch {
+		case code == postgresSSLRequest:
+			return s.SendGoAhead([]byte("S"))
+		case code == postgresGSSENCRequest && !encrypted:
+			err = postgresNoGSS(s)
+		case code == postgresCancelRequest:
+			err = postgresCommit(s, ErrQuit) // has no answer, and libpq before 17 never encrypts it
+		case code>>16 == 3:
+			err = postgresCommit(s, ErrPlaintext)
+		case code>>16 == 2:
+			err = postgresCommit(s, errPostgresV2)
+		default:
+			err = ErrMalformed
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// postgresNoGSS answers GSSENCRequest. What a client sends before it has the
+// answer would have been read as encrypted (CVE-2021-23214).
+func postgresNoGSS(s *Session) error {
+	if len(s.Buffered()) > 0 || s.conn.prefetched() {
+		return ErrPipelined
+	}
+	return s.Send([]byte("N"))
+}
+
+// postgresCommit is for a client that means to go on in clear. Which of its
+// passwords go over the wire then, is up to the backend: see postgresRejoin.
+func postgresCommit(s *Session, why error) error {
+	if !s.conn.config.Optional {
+		return why
+	}
+	return s.SendInsistence(false, nil)
+}
+
+// postgresMessage reads a first message, and returns its code.
+func postgresMessage(s *Session) (code uint32, err error) {
+	first, err := s.Peek(1)
+	if err != nil {
+		return 0, err
+	}
+	if first[0] == recordTypeHandshake {
+		return 0, ErrMalformed
+	}
+	head, err := s.Peek(8)
+	if err != nil {
+		return 0, err
+	}
+	size := binary.BigEndian.Uint32(head)
+	code = binary.BigEndian.Uint32(head[4:])
+	request := code == postgresSSLRequest || code == postgresGSSENCRequest
+	switch {
+	case size > uint32(s.maxLine):
+		return 0, ErrLineTooLong
+	case size < 8 || request && size != 8 || code == postgresCancelRequest && size < 16:
+		return 0, ErrMalformed
+	}
+	_, err = s.Next(int(size))
+	return code, err
+}
+
+// postgresFarewell has codes of the documentation's appendix "PostgreSQL Error
+// Codes". It must be an ErrorResponse: libpq with sslmode=allow tries again with
+// TLS after one, but not after a mere end.
+func postgresFarewell(_ *Session, why error) []byte {
+	switch {
+	case errors.Is(why, errPostgresV2):
+		return []byte("EFATAL:  connection requires TLS\n\x00")
+	case errors.Is(why, ErrPlaintext):
+		return postgresError("28000", "connection requires TLS")
+	case errors.Is(why, ErrPipelined):
+		return postgresError("08P01", "received unencrypted data after a request for encryption")
+	case errors.Is(why, ErrLineTooLong), errors.Is(why, ErrMalformed), errors.Is(why, ErrTooMany):
+		return postgresError("08P01", "invalid startup packet")
+	case errors.Is(why, ErrBackend):
+		return postgresError("57P03", "backend not available")
+	}
+	return nil // as the server, which times out in silence
+}
+
+// postgresError makes an ErrorResponse: its type, its length, its fields.
+func postgresError(code, message string) []byte {
+	fields := "SFATAL\x00VFATAL\x00C" + code + "\x00M" + message + "\x00\x00"
+	p := binary.BigEndian.AppendUint32([]byte("E"), uint32(4+len(fields))) //nolint:gosec // short
+	return append(p, fields...)
+}
+
+// postgresRequest reads one octet. What a server says behind an E was never
+// authenticated, and is not shown (CVE-2024-10977).
+func postgresRequest(s *Session) error {
+	if err := s.Send(sslRequest); err != nil {
+		return err
+	}
+	answer, err := s.Next(1)
+	if err != nil {
+		return err
+	}
+	switch answer[0] {
+	case 'S':
+		return nil
+	case 'N':
+		return ErrNotOffered
+	case 'E':
+		return ErrRefused
+	}
+	return ErrMalformed
+}
+
+// postgresRejoin watches a client that goes on in clear and may not send its
+// password so: a backend that asks for it as it is does not get it. There is
+// nothing to do inside TLS.
+type postgresRejoin struct{}
+
+func newPostgresRejoin(s *Session) Filter {
+	if !s.Plain() || s.PlaintextAuth() {
+		return nil
+	}
+	return postgresRejoin{}
+}
+
+// Start implements Filter.
+func (postgresRejoin) Start(*Exchange) {}
+
+// FromClient implements Filter.
+func (postgresRejoin) FromClient(x *Exchange, b []byte) int {
+	x.ToBackend(b)
+	return len(b)
+}
+
+// FromBackend implements Filter. It looks for the first message of type R, which
+// says how to authenticate: 3 is AuthenticationCleartextPassword.
+func (postgresRejoin) FromBackend(x *Exchange, b []byte) int {
+	const head = 1 + 4
+	if len(b) < head {
+		return 0
+	}
+	size := 1 + int64(binary.BigEndian.Uint32(b[1:]))
+	switch {
+	case b[0] == 'R' && len(b) < head+4:
+		return 0
+	case b[0] == 'R' && binary.BigEndian.Uint32(b[head:]) == 3:
+		x.End(postgresError("28000", "password authentication requires TLS"))
+		return len(b)
+	case b[0] != 'v' && b[0] != 'N' || size < head || size > maxFilterLine: // NegotiateProtocolVersion, notice
+		x.Done()
+		return 0
+	case int64(len(b)) < size:
+		return 0
+	}
+	x.ToClient(b[:size])
+	return int(size)
+}

@@ -1,0 +1,278 @@
+package upgrade
+
+import (
+	"cmp"
+	"crypto/rand"
+	"encoding/xml"
+	"errors"
+	"strings"
+)
+
+// XMPP is XMPP between clients and servers, which upgrades with a starttls element,
+// RFC 6120 section 5. A client cannot go on in clear: which mechanisms it could
+// authenticate with is known to the backend alone.
+var XMPP = &Protocol{
+	Name:     "xmpp",
+	ALPN:     []string{"xmpp-client"},
+	MaxLine:  maxXMPPTag,
+	Match:    xmppMatch,
+	Accept:   xmppAccept,
+	Request:  xmppRequest,
+	Farewell: xmppFarewell,
+	Rejoin:   newXMPPRejoin,
+}
+
+// maxXMPPTag bounds a tag, in octets.
+const maxXMPPTag = 16 << 10
+
+const (
+	xmppClient  = "jabber:client"
+	xmppStreams = "http://etherx.jabber.org/streams"
+	xmppTLS     = "urn:ietf:params:xml:ns:xmpp-tls"
+	xmppSASL    = "urn:ietf:params:xml:ns:xmpp-sasl"
+	xmppErrors  = "urn:ietf:params:xml:ns:xmpp-streams"
+)
+
+// What is said. openssl s_client takes nothing but these very words for the offer,
+// and gnutls-cli waits for the declaration.
+const (
+	xmppHead     = "<?xml version='1.0'?><stream:stream"
+	xmppHeadTail = " xmlns='" + xmppClient + "' xmlns:stream='" + xmppStreams + "' version='1.0'>"
+	xmppOffer    = "<stream:features><starttls xmlns='" + xmppTLS + "'><required/></starttls></stream:features>"
+	xmppAsk      = "<starttls xmlns='" + xmppTLS + "'/>"
+	xmppProceed  = "<proceed xmlns='" + xmppTLS + "'/>"
+	xmppEncrypt  = "<failure xmlns='" + xmppSASL + "'><encryption-required/></failure>"
+	xmppFailure  = "<failure xmlns='" + xmppTLS + "'/>"
+	xmppBye      = "</stream:stream>"
+)
+
+// xmppStreamID makes the id of a stream, which nobody may guess (RFC 6120 section
+// 4.7.3).
+var xmppStreamID = rand.Text
+
+func xmppAccept(s *Session) error {
+	x := new(xmppStream)
+	header, err := xmppHeader(s, x)
+	if err != nil {
+		return err
+	}
+	if !xmppModern(header) {
+		return errXMPPVersion
+	}
+	s.SetHello(header.attr("from"))
+	s.SetServerName(header.attr("to"))
+	err = s.Send([]byte(xmppOwnHeader(s) + xmppOffer))
+	for err == nil {
+		t, readErr := xmppNext(s, x)
+		switch {
+		case readErr != nil:
+			return readErr
+		case t.kind == xmppEnd:
+			return errors.Join(s.Send([]byte(xmppBye)), ErrQuit)
+		case t.is(xmppTLS, "starttls"):
+			return errors.Join(xmppClose(s, x, t), s.SendGoAhead([]byte(xmppProceed)))
+		}
+		err = xmppRefuse(s, x, t)
+	}
+	return err
+}
+
+// xmppRefuse refuses all but STARTTLS: to authenticate, so that a client may think
+// better of it, and everything else for good.
+func xmppRefuse(s *Session, x *xmppStream, t xmppToken) error {
+	switch {
+	case t.is(xmppSASL, "auth"):
+		if err := xmppSkip(s, x, t); err != nil {
+			return err
+		}
+		return s.SendRefusal([]byte(xmppEncrypt))
+	case xmppStanza(t):
+		return ErrPlaintext
+	}
+	return errXMPPElement
+}
+
+// xmppStanza tells whether an element is a stanza (RFC 6120 section 8).
+func xmppStanza(t xmppToken) bool {
+	return t.is(xmppClient, "iq") || t.is(xmppClient, "message") || t.is(xmppClient, "presence")
+}
+
+// xmppModern tells whether a stream has features, STARTTLS among them: those of
+// version 1.0 and later do (RFC 6120 section 4.7.5).
+func xmppModern(header xmppToken) bool {
+	major, _, _ := strings.Cut(header.attr("version"), ".")
+	major = strings.TrimLeft(major, "0")
+	return major != "" && strings.Trim(major, "0123456789") == ""
+}
+
+// xmppOwnHeader answers in the name of the host that the client asked for.
+func xmppOwnHeader(s *Session) string {
+	var from strings.Builder
+	_ = xml.EscapeText(&from, []byte(cmp.Or(s.serverName, s.Hostname())))
+	return xmppHead + " from='" + from.String() + "' id='" + xmppStreamID() + "' xml:lang='en'" + xmppHeadTail
+}
+
+// xmppFarewell is a stream error, RFC 6120 section 4.9.3, behind a header if the
+// client has not had one. Behind starttls it is the failure of that.
+func xmppFarewell(s *Session, why error) []byte {
+	condition := ""
+	switch {
+	case errors.Is(why, ErrPipelined):
+		return []byte(xmppFailure + xmppBye)
+	case errors.Is(why, errXMPPRestricted):
+		condition = "restricted-xml"
+	case errors.Is(why, errXMPPNamespace):
+		condition = "invalid-namespace"
+	case errors.Is(why, errXMPPVersion):
+		condition = "unsupported-version"
+	case errors.Is(why, errXMPPElement):
+		condition = "unsupported-stanza-type"
+	case errors.Is(why, ErrMalformed):
+		condition = "not-well-formed"
+	case errors.Is(why, ErrPlaintext), errors.Is(why, ErrLineTooLong), errors.Is(why, ErrTooMany):
+		condition = "policy-violation"
+	case errors.Is(why, ErrTimeout):
+		condition = "connection-timeout"
+	case errors.Is(why, ErrBackend):
+		condition = "remote-connection-failed"
+	default:
+		return nil
+	}
+	header := ""
+	if !s.Spoken() {
+		header = xmppOwnHeader(s)
+	}
+	return []byte(header + "<stream:error><" + condition + " xmlns='" + xmppErrors + "'/></stream:error>" + xmppBye)
+}
+
+// xmppMatch knows the stream by its header, whose tag all clients write the same
+// way (RFC 6120 section 4.8.5).
+func xmppMatch(prefix []byte) Verdict {
+	if len(prefix) > 1 && prefix[1] == '?' {
+		size, err := xmppExtent(prefix)
+		switch {
+		case err != nil || len(prefix) > maxXMPPTag:
+			return NoMatch
+		case size == 0:
+			return NeedMore
+		}
+		t, err := new(xmppStream).next(prefix)
+		if err != nil || t.kind != xmppDeclaration {
+			return NoMatch
+		}
+		prefix = []byte(strings.TrimLeft(string(prefix[size:]), " \t\r\n"))
+	}
+	const begin = "<stream:stream"
+	if v := matchLiteral(prefix, []byte(begin)); v != Matched {
+		return v
+	}
+	return xmppMatchHeader(prefix, len(begin))
+}
+
+// xmppMatchHeader is for a header of which the name is known.
+func xmppMatchHeader(b []byte, name int) Verdict {
+	if len(b) > name && !xmppBlank(b[name]) || len(b) > maxXMPPTag {
+		return NoMatch
+	}
+	size, err := xmppExtent(b)
+	switch {
+	case err != nil:
+		return NoMatch
+	case size == 0 && xmppMayBecomeHeader(b):
+		return NeedMore
+	}
+	t, err := new(xmppStream).next(b)
+	if err != nil || size == 0 || t.empty || t.checkHeader() != nil {
+		return NoMatch
+	}
+	return Matched
+}
+
+// xmppMayBecomeHeader looks at the attributes that are complete.
+func xmppMayBecomeHeader(b []byte) bool {
+	end, quote := 0, byte(0)
+	for i, c := range b {
+		switch {
+		case quote == 0 && (c == '"' || c == '\''):
+			quote = c
+		case quote != 0 && c == quote:
+			end, quote = i+1, 0
+		}
+	}
+	if end == 0 {
+		return true
+	}
+	raw, err := xml.NewDecoder(strings.NewReader(string(b[:end]) + ">")).RawToken()
+	tag, ok := raw.(xml.StartElement)
+	for _, a := range tag.Attr {
+		want, matters := xmppNamespaces[a.Name]
+		ok = ok && (!matters || a.Value == want)
+	}
+	return ok && err == nil
+}
+
+// xmppNamespaces has what a header must declare.
+var xmppNamespaces = map[xml.Name]string{
+	{Local: "xmlns"}:                  xmppClient,
+	{Space: "xmlns", Local: "stream"}: xmppStreams,
+}
+
+func xmppRequest(s *Session) error {
+	var to strings.Builder
+	_ = xml.EscapeText(&to, []byte(s.PeerName()))
+	if err := s.Send([]byte(xmppHead + " to='" + to.String() + "'" + xmppHeadTail)); err != nil {
+		return err
+	}
+	x := new(xmppStream)
+	header, err := xmppHeader(s, x)
+	if err != nil {
+		return err
+	}
+	if !xmppModern(header) {
+		return ErrNotOffered
+	}
+	if err := xmppFindOffer(s, x); err != nil {
+		return err
+	}
+	if err := s.Send([]byte(xmppAsk)); err != nil {
+		return err
+	}
+	t, err := xmppNext(s, x)
+	switch {
+	case err != nil:
+		return err
+	case t.is(xmppTLS, "proceed") && t.kind == xmppStart:
+		return xmppClose(s, x, t)
+	}
+	return xmppNoConsent(t)
+}
+
+// xmppFindOffer reads the features.
+func xmppFindOffer(s *Session, x *xmppStream) error {
+	features, err := xmppNext(s, x)
+	if err != nil {
+		return err
+	}
+	if features.kind != xmppStart || !features.is(xmppStreams, "features") {
+		return xmppNoConsent(features)
+	}
+	offered := false
+	for t := features; !features.empty && (t.kind != xmppEnd || t.depth > features.depth); {
+		if t, err = xmppRead(s, x); err != nil {
+			return err
+		}
+		offered = offered || t.kind == xmppStart && t.depth == 2 && t.is(xmppTLS, "starttls")
+	}
+	if !offered {
+		return ErrNotOffered
+	}
+	return nil
+}
+
+// xmppNoConsent says what it means that the server has come up with t.
+func xmppNoConsent(t xmppToken) error {
+	if t.kind == xmppEnd || t.is(xmppTLS, "failure") || t.is(xmppStreams, "error") {
+		return ErrRefused
+	}
+	return ErrMalformed
+}
