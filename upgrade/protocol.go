@@ -76,6 +76,7 @@ var protocols = []*Protocol{
 	LDAP,
 	Line,
 	LMTP,
+	POP3,
 	Postgres,
 	Sieve,
 	SMTP,
