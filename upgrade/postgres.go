@@ -103,7 +103,7 @@ func postgresMessage(s *Session) (code uint32, err error) {
 	code = binary.BigEndian.Uint32(head[4:])
 	request := code == postgresSSLRequest || code == postgresGSSENCRequest
 	switch {
-	case size > uint32(s.maxLine):
+	case int64(size) > int64(s.maxLine):
 		return 0, ErrLineTooLong
 	case size < 8 || request && size != 8 || code == postgresCancelRequest && size < 16:
 		return 0, ErrMalformed
