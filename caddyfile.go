@@ -4,17 +4,21 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
+
+	"github.com/l4starttls/caddy-l4-starttls/upgrade"
 )
 
 // UnmarshalCaddyfile sets up the Handler from Caddyfile tokens. Syntax:
 //
 //	starttls <protocol> [<hostnames...>] {
-//		policy              required
+//		policy              required|optional
+//		allow_plaintext_auth
 //		hostname            <names...>
 //		connection_policy {
 //			...
 //		}
 //		passthrough
+//		implicit_tls        [<delay>]
 //		negotiation_timeout <duration>
 //		handshake_timeout   <duration>
 //		greeting            <text>
@@ -59,6 +63,15 @@ func (h *Handler) unmarshalOption(option string, d *caddyfile.Dispenser) error {
 	case "passthrough":
 		h.Passthrough = true
 		return noArgs(d)
+	case "allow_plaintext_auth":
+		h.AllowPlaintextAuth = true
+		return noArgs(d)
+	case "implicit_tls":
+		h.ImplicitTLS = caddy.Duration(upgrade.DefaultImplicitTLSDelay)
+		if d.CountRemainingArgs() > 0 {
+			return oneDuration(d, &h.ImplicitTLS)
+		}
+		return nil
 	case "negotiation_timeout":
 		return oneDuration(d, &h.NegotiationTimeout)
 	case "handshake_timeout":
@@ -72,8 +85,8 @@ func (h *Handler) unmarshalOption(option string, d *caddyfile.Dispenser) error {
 	case "reply":
 		return oneArg(d, &h.Reply)
 	}
-	return d.Errf("unknown starttls option %q; must be one of: policy, hostname, connection_policy, passthrough, "+
-		"negotiation_timeout, handshake_timeout, greeting, capabilities, command, reply", option)
+	return d.Errf("unknown starttls option %q; must be one of: policy, allow_plaintext_auth, hostname, connection_policy, "+
+		"passthrough, implicit_tls, negotiation_timeout, handshake_timeout, greeting, capabilities, command, reply", option)
 }
 
 func noArgs(d *caddyfile.Dispenser) error {

@@ -11,7 +11,7 @@ import (
 )
 
 // policies are the values of the policy option.
-var policies = []string{"required"}
+var policies = []string{"required", "optional"}
 
 // check finds what is wrong with a configuration before anything listens. Every
 // error names the value, and the choices where there are some.
@@ -82,6 +82,16 @@ func (h *Handler) checkOptions() error {
 		return fmt.Errorf("protocol %q cannot be passed through: it is upgraded in place", h.Protocol)
 	case h.Passthrough && len(h.ConnectionPolicies) > 0:
 		return fmt.Errorf("passthrough leaves TLS to the handlers that follow, so connection_policy has no effect")
+	case h.proto.Relay != nil && h.Policy == "optional":
+		return fmt.Errorf("protocol %q has no policy %q: what it says in clear belongs to the application anyway", h.Protocol, h.Policy)
+	case h.AllowPlaintextAuth && h.Policy != "optional":
+		return fmt.Errorf("allow_plaintext_auth has no effect without policy optional")
+	case h.ImplicitTLS < 0:
+		return fmt.Errorf("implicit_tls %s: must not be negative", time.Duration(h.ImplicitTLS))
+	case h.ImplicitTLS > 0 && (h.Passthrough || h.proto.Relay != nil):
+		return fmt.Errorf("implicit_tls does not go with passthrough, nor with the line protocol")
+	case h.proto.Name == "pop3" && strings.ContainsAny(h.Greeting, "<>"):
+		return fmt.Errorf("greeting %q: must not contain angle brackets, which make it an APOP challenge", h.Greeting)
 	case h.NegotiationTimeout < 0:
 		return fmt.Errorf("negotiation_timeout %s: must not be negative", time.Duration(h.NegotiationTimeout))
 	case h.HandshakeTimeout < 0:

@@ -38,9 +38,18 @@ type Handler struct {
 	// the TLS app has.
 	Hostnames []string `json:"hostnames,omitempty"`
 
-	// What becomes of a client that does not upgrade. The only value is `required`,
-	// which is also the default: it is refused.
+	// What becomes of a client that does not upgrade. `required` refuses it.
+	// `optional` serves it in clear, once it sends what only the backend can
+	// answer; anybody on the way can make a client do that. Default: `required`.
 	Policy string `json:"policy,omitempty"`
+
+	// Lets a client that `optional` serves in clear send its password in clear as
+	// well.
+	AllowPlaintextAuth bool `json:"allow_plaintext_auth,omitempty"`
+
+	// Also accept a client that begins with a ClientHello. Where the server speaks
+	// first, its greeting waits that long for one. Default: off.
+	ImplicitTLS caddy.Duration `json:"implicit_tls,omitempty"`
 
 	// How TLS is established, as in the tls handler. ALPN defaults to the ids that
 	// belong to the protocol.
@@ -94,6 +103,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		Capabilities:       h.Capabilities,
 		Command:            h.Command,
 		Reply:              h.Reply,
+		Optional:           h.Policy == "optional",
+		PlaintextAuth:      h.AllowPlaintextAuth,
+		ImplicitTLS:        h.ImplicitTLS > 0,
+		ImplicitTLSDelay:   time.Duration(h.ImplicitTLS),
 		NegotiationTimeout: time.Duration(h.NegotiationTimeout),
 		HandshakeTimeout:   time.Duration(h.HandshakeTimeout),
 		Warn:               h.warn,
@@ -198,13 +211,22 @@ func (h *Handler) Handle(cx *layer4.Connection, next layer4.Handler) error {
 	}
 	exchange := conn.Exchange()
 	upgraded := func() { h.record(cx, conn, hello) }
-	if h.proto.Relay != nil {
+	switch {
+	case conn.Committed():
+		h.setPlaceholders(cx, conn)
+		h.logger.Debug("client goes on in clear", h.fields(cx, conn)...)
+	case h.proto.Relay != nil:
 		exchange.Upgraded = upgraded
 		h.setPlaceholders(cx, conn)
-	} else {
+	default:
 		upgraded()
 	}
-	err = next.Handle(cx.Wrap(exchange))
+	return h.handOver(cx, conn, exchange, next)
+}
+
+// handOver calls the next handler, and sees to what it leaves behind.
+func (h *Handler) handOver(cx *layer4.Connection, conn *upgrade.Conn, exchange *upgrade.Exchange, next layer4.Handler) error {
+	err := next.Handle(cx.Wrap(exchange))
 	if hijacked(err) {
 		return err
 	}
@@ -229,6 +251,10 @@ func (h *Handler) passThrough(cx *layer4.Connection, raw *lowerConn, next layer4
 		return nil
 	}
 	h.setPlaceholders(cx, conn)
+	if conn.Committed() {
+		h.logger.Debug("client goes on in clear", h.fields(cx, conn)...)
+		return h.handOver(cx, conn, conn.Exchange(), next)
+	}
 	h.logger.Debug("negotiated upgrade, passing TLS through", h.fields(cx, conn)...)
 	return next.Handle(cx)
 }

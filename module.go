@@ -38,4 +38,6 @@ func init() {
 	caddy.RegisterModule(&App{})
 	caddy.RegisterModule(&Handler{})
 	caddy.RegisterModule(&Matcher{})
+	caddy.RegisterModule(&ProxyProtocol{})
+	caddy.RegisterModule(&Upgraded{})
 }

@@ -1,0 +1,125 @@
+package l4starttls_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/stretchr/testify/require"
+)
+
+var update = flag.Bool("update", false, "write the second halves of the .caddyfiletest files anew")
+
+// separator is the line between the two halves of a .caddyfiletest file.
+const separator = "\n----------\n"
+
+// Each file holds a Caddyfile, a line of dashes, and what becomes of it: the JSON, or
+// the error of adapting or else of validating it.
+func TestCaddyfiles(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.caddyfiletest")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".caddyfiletest"), func(t *testing.T) {
+			content, err := os.ReadFile(file)
+			require.NoError(t, err)
+			config, want, ok := strings.Cut(string(content), separator)
+			require.True(t, ok, "no line of dashes")
+			got := outcome(t, config)
+			if *update {
+				require.NoError(t, os.WriteFile(file, []byte(config+separator+got+"\n"), 0o600))
+				return
+			}
+			require.Equal(t, strings.TrimSpace(want), got)
+		})
+	}
+}
+
+// outcome is what the second half of a file should be.
+func outcome(t *testing.T, config string) string {
+	adapted, err := adapt(config)
+	if err == nil {
+		err = validate(t, adapted)
+	}
+	if err != nil {
+		return strings.TrimSpace(err.Error())
+	}
+	return indented(t, adapted)
+}
+
+// adapt turns a Caddyfile into JSON. Warnings, of which the formatter is one, count as
+// errors here.
+func adapt(config string) ([]byte, error) {
+	adapter := caddyconfig.GetAdapter("caddyfile")
+	adapted, warnings, err := adapter.Adapt([]byte(config+"\n"), map[string]any{"filename": "Caddyfile"})
+	if err == nil && len(warnings) > 0 {
+		return nil, caddy.APIError{Message: warnings[0].String()}
+	}
+	return adapted, err
+}
+
+// validate provisions a configuration and lets go of it again. Nothing listens, and
+// what Caddy keeps goes to a temporary directory.
+func validate(t *testing.T, adapted []byte) error {
+	config := new(caddy.Config)
+	if err := json.Unmarshal(adapted, config); err != nil {
+		return err
+	}
+	config.Admin = &caddy.AdminConfig{Disabled: true}
+	config.StorageRaw = caddyconfig.JSON(map[string]string{"module": "file_system", "root": t.TempDir()}, nil)
+	config.Logging = &caddy.Logging{Logs: map[string]*caddy.CustomLog{
+		"default": {BaseLog: caddy.BaseLog{WriterRaw: []byte(`{"output": "discard"}`)}},
+	}}
+	return caddy.Validate(config)
+}
+
+func indented(t *testing.T, config []byte) string {
+	var out bytes.Buffer
+	require.NoError(t, json.Indent(&out, config, "", "\t"))
+	return out.String()
+}
+
+// What no Caddyfile leads to, and a JSON configuration may still contain.
+func TestJSONErrors(t *testing.T) {
+	for name, test := range map[string]struct{ route, want string }{
+		"no protocol": {
+			`{"handle": [{"handler": "starttls"}]}`,
+			"no protocol; must be one of: imap, ",
+		},
+		"negative negotiation timeout": {
+			`{"handle": [{"handler": "starttls", "protocol": "smtp", "negotiation_timeout": "-1s"}]}`,
+			"negotiation_timeout -1s: must not be negative",
+		},
+		"unknown field": {
+			`{"handle": [{"handler": "starttls", "protocol": "smtp", "hostname": "mail.example.com"}]}`,
+			`unknown field "hostname"`,
+		},
+		"wrong type": {
+			`{"handle": [{"handler": "starttls", "protocol": "smtp", "hostnames": "mail.example.com"}]}`,
+			"cannot unmarshal string into Go struct field Handler.hostnames",
+		},
+		"matcher is no list": {
+			`{"match": [{"starttls": {"protocols": ["postgres"]}}], "handle": [{"handler": "echo"}]}`,
+			"cannot unmarshal object into Go value of type []string",
+		},
+		"matcher with a protocol of servers that speak first": {
+			`{"match": [{"starttls": ["imap"]}], "handle": [{"handler": "echo"}]}`,
+			`protocol "imap" cannot be matched, because the server speaks first`,
+		},
+		"policy of another type": {
+			`{"handle": [{"handler": "starttls", "protocol": "smtp", "connection_policies": [{"protocol_min": "tls9"}]}]}`,
+			"setting up connection policies: ",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := `{"apps": {"layer4": {"servers": {"srv0": {"listen": ["127.0.0.1:0"], "routes": [` + test.route + `]}}}}}`
+			require.ErrorContains(t, validate(t, []byte(config)), test.want)
+		})
+	}
+}

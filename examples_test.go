@@ -1,0 +1,42 @@
+package l4starttls_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Every Caddyfile in examples/ is valid, and its caddy.json, where there is one, is
+// what becomes of it.
+func TestExamples(t *testing.T) {
+	files, err := filepath.Glob("examples/*/Caddyfile")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		dir := filepath.Dir(file)
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			config, err := os.ReadFile(file)
+			require.NoError(t, err)
+			adapted, err := adapt(strings.TrimSpace(string(config)))
+			require.NoError(t, err)
+			require.NoError(t, validate(t, adapted))
+			compareJSON(t, filepath.Join(dir, "caddy.json"), indented(t, adapted)+"\n")
+		})
+	}
+}
+
+func compareJSON(t *testing.T, file, want string) {
+	got, err := os.ReadFile(file)
+	if os.IsNotExist(err) {
+		return
+	}
+	require.NoError(t, err)
+	if *update {
+		require.NoError(t, os.WriteFile(file, []byte(want), 0o600))
+		return
+	}
+	require.Equal(t, want, string(got))
+}
