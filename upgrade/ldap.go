@@ -89,7 +89,7 @@ func ldapAccept(s *Session) error {
 		case m.op == ldapAbandonRequest:
 		case !known || ldapIsNotice(m.id):
 			return ErrMalformed
-		case m.op == ldapExtendedRequest && m.startsTLS():
+		case m.startsTLS():
 			return s.SendGoAhead(ldapResult(m.id, ldapExtendedResponse, ldapSuccess))
 		case m.op == ldapExtendedRequest && m.requestName() == ldapStartTLS:
 			err = s.SendRefusal(ldapResult(m.id, ldapExtendedResponse, ldapProtocolError))
