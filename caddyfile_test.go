@@ -11,7 +11,11 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+	_ "github.com/mholt/caddy-l4"
 	"github.com/stretchr/testify/require"
+
+	_ "github.com/l4starttls/caddy-l4-starttls"
 )
 
 var update = flag.Bool("update", false, "write the second halves of the .caddyfiletest files anew")
