@@ -82,7 +82,11 @@ func smtpHello(s *Session, verb, name string) error {
 	}
 	s.SetHello(name)
 	s.Resume(verb + " " + name + "\r\n")
-	keywords := append(slices.Clone(s.Capabilities("8BITMIME")), "STARTTLS")
+	keywords := slices.Clone(s.Capabilities("8BITMIME"))
+	if s.PlaintextAuth() {
+		keywords = append(keywords, "AUTH PLAIN")
+	}
+	keywords = append(keywords, "STARTTLS")
 	return s.Reply(smtpReply("250", append([]string{s.Hostname()}, keywords...)...)...)
 }
 

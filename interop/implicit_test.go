@@ -1,0 +1,105 @@
+package interop
+
+import (
+	"crypto/tls"
+	"encoding/binary"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestMailImplicitTLS has one port take TLS from the first byte and the upgrade. The
+// backend's greeting belongs to the client that begins with TLS, and only to it.
+func TestMailImplicitTLS(t *testing.T) {
+	t.Parallel()
+	need(t, "openssl")
+	mail := startMailBehind(t, "implicit_tls")
+	for _, test := range []struct{ proto, greeting, ask, answer string }{
+		{"smtp", `\A220 .*\n`, "EHLO client.example", `\A250-.*\n`},
+		{"lmtp", `\A220 .*\n`, "LHLO client.example", `\A250-.*\n`},
+		{"imap", `\A\* OK .*\n`, `a LOGIN alice "open sesame"`, `\A(\* .*\n)?a OK .*\n`},
+		{"pop3", `\A\+OK .*\n`, "USER alice", `\A\+OK.*\n`},
+		{"sieve", `\A(".*\n)+OK .*\n`, `AUTHENTICATE "PLAIN" "` + plainResponse() + `"`, `\AOK .*\n`},
+	} {
+		t.Run(test.proto, func(t *testing.T) {
+			direct := mail.direct(t, mail.addr[test.proto], mailHost)
+			direct.expect(test.greeting)
+			direct.send(test.ask)
+			direct.expect(test.answer)
+			asked := mail.upgraded(t, test.proto)
+			if test.proto == "sieve" {
+				asked.expect(test.greeting)
+			}
+			asked.send(test.ask)
+			asked.expect(test.answer)
+		})
+	}
+}
+
+// direct starts an s_client that begins with TLS and sends lines in it.
+func (c *caddyServer) direct(t testing.TB, addr, host string, args ...string) *dialogue {
+	t.Helper()
+	return startDialogue(t, "openssl", append([]string{
+		"s_client", "-quiet", "-crlf", "-connect", addr, "-servername", host,
+		"-verify_hostname", host, "-verify_return_error", "-CAfile", c.Root(),
+	}, args...)...)
+}
+
+// TestMailImplicitTLSDelivers takes a mail all the way without an upgrade.
+func TestMailImplicitTLSDelivers(t *testing.T) {
+	t.Parallel()
+	need(t, "curl")
+	mail := startMailBehind(t, "implicit_tls")
+	text := message("implicit")
+	curl := func(proto, path string, args ...string) string {
+		where := mailHost + ":" + port(t, mail.addr[proto])
+		out, err := run(t, clientTimeout, "", "curl", append(args, "-sS", "--cacert", mail.Root(),
+			"--resolve", where+":127.0.0.1", "-u", mailUser+":"+mailPassword, proto+"s://"+where+path)...)
+		require.NoError(t, err, out)
+		return out
+	}
+	curl("smtp", "/client.example", "--mail-from", mailAddress, "--mail-rcpt", mailAddress, "-T", messageFile(t, text))
+	mail.dovecot.delivered(t, 1)
+	requireSameMail(t, text, curl("imap", "/INBOX;MAILINDEX=1"))
+	requireSameMail(t, text, curl("pop3", "/1"))
+}
+
+// TestPostgresImplicitTLS serves on one port whoever begins with TLS, asks for it, or
+// wants none.
+func TestPostgresImplicitTLS(t *testing.T) {
+	t.Parallel()
+	db := startPostgres(t)
+	f := startPostgresFront(t, db.addr, "policy optional", "implicit_tls")
+	for _, mode := range []string{"disable", "prefer", "require"} {
+		out, err := psql(t, pgLogin(t, f.addr)+" sslmode="+mode, "SELECT current_user")
+		require.NoError(t, err, out)
+		require.Equal(t, "alice\n", out)
+	}
+	c := f.direct(t, f.addr, pgHost, "-nocommands", "-alpn", "postgresql")
+	c.write(pgStartup(pgGuest))
+	c.expect(`\AR\x00\x00\x00\x08\x00\x00\x00\x00(?s:.*)Z\x00\x00\x00\x05I`)
+	const query = "SELECT 6*7, current_user"
+	c.write("Q" + string(binary.BigEndian.AppendUint32(nil, uint32(4+len(query)+1))) + query + "\x00")
+	c.expect(`42\x00\x00\x00\x05guest`)
+}
+
+// TestPostgresImplicitTLSNeedsALPN offers no ALPN, and a foreign one, with TLS from
+// the first byte. PostgreSQL requires its own then, lest one protocol's client be
+// sent to the other's server.
+func TestPostgresImplicitTLSNeedsALPN(t *testing.T) {
+	t.Parallel()
+	backend, connections := countingBackend(t)
+	f := startPostgresFront(t, backend, "policy optional", "implicit_tls")
+	_, err := tls.Dial("tcp", f.addr, &tls.Config{ServerName: pgHost, RootCAs: f.pool(t), NextProtos: []string{"http/1.1"}})
+	require.ErrorContains(t, err, "no application protocol")
+
+	conn, err := tls.Dial("tcp", f.addr, &tls.Config{ServerName: pgHost, RootCAs: f.pool(t)})
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	io.WriteString(conn, pgStartup(pgGuest)) // may find the connection closed already
+	require.Empty(t, readRest(t, conn))
+	require.Zero(t, connections(), "a client without ALPN reached the backend")
+}
