@@ -19,16 +19,7 @@ const postfixDaemons = "/usr/lib/postfix/sbin"
 // to the end of main.cf and so override what is there. It returns the address.
 func startPostfix(t testing.TB, d *dovecot, extra string) string {
 	t.Helper()
-	need(t, "postfix", "master")
-	needRoot(t)
-	addr := freeAddr(t)
-	dir := serverDir(t)
-	postfixQueue(t, dir)
-	writeFile(t, dir, "etc/main.cf", mainCF(dir, d, extra))
-	writeFile(t, dir, "etc/master.cf", masterCF(addr))
-	showOnFailure(t, filepath.Join(dir, "log"))
-	startProcess(t, "master", "-d", "-c", filepath.Join(dir, "etc"))
-	waitTCP(t, addr)
+	addr, _ := startPostfixWith(t, d, extra, "")
 	return addr
 }
 
@@ -67,7 +58,7 @@ func mailDir(t testing.TB, dir string) {
 }
 
 func mainCF(dir string, d *dovecot, extra string) string {
-	return fmt.Sprintf(`
+	return lastOfEach(fmt.Sprintf(`
 compatibility_level = 3.6
 queue_directory = %[1]s/spool
 data_directory = %[1]s/data
@@ -92,7 +83,7 @@ smtpd_tls_security_level = none
 message_size_limit = 60000000
 virtual_mailbox_limit = 0
 %[5]s
-`, dir, postfixDaemons, d.lmtp, d.sasl, extra)
+`, dir, postfixDaemons, d.lmtp, d.sasl, extra))
 }
 
 func masterCF(addr string) string {

@@ -68,7 +68,7 @@ func startPostfixWith(t testing.TB, d *dovecot, settings, services string) (addr
 	dir := serverDir(t)
 	log = filepath.Join(dir, "log")
 	postfixQueue(t, dir)
-	writeFile(t, dir, "etc/main.cf", lastOfEach(mainCF(dir, d, settings)))
+	writeFile(t, dir, "etc/main.cf", mainCF(dir, d, settings))
 	writeFile(t, dir, "etc/master.cf", masterCF(addr)+services)
 	showOnFailure(t, log)
 	startProcess(t, "master", "-d", "-c", filepath.Join(dir, "etc"))
