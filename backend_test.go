@@ -30,6 +30,7 @@ type backend struct {
 
 // A recording is one connection to the backend.
 type recording struct {
+	conn     net.Conn
 	received []byte
 	ended    bool
 	err      error // what the script ran into
@@ -55,7 +56,7 @@ func (b *backend) accept() {
 		if err != nil {
 			return
 		}
-		r := new(recording)
+		r := &recording{conn: conn}
 		b.mu.Lock()
 		b.dials = append(b.dials, r)
 		b.mu.Unlock()
@@ -94,6 +95,16 @@ func (c *tappedConn) Read(p []byte) (int, error) {
 	defer c.backend.mu.Unlock()
 	c.recording.received = append(c.recording.received, p[:n]...)
 	return n, err
+}
+
+// hangUp ends the backend's half of all connections.
+func (b *backend) hangUp() (err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, r := range b.dials {
+		err = errors.Join(err, r.conn.(*net.TCPConn).CloseWrite())
+	}
+	return err
 }
 
 // dialled tells how many connections there have been.

@@ -2,7 +2,9 @@ package l4starttls_test
 
 import (
 	"errors"
+	"net"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,6 +46,21 @@ func TestBytesThatMatchersHavePrefetchedEndTheConnection(t *testing.T) {
 			s.requireUpgraded(t, c.trust(), step{})
 		})
 	}
+}
+
+// What a matcher has prefetched may end in the middle of a read. A request that ends
+// just there leaves the attacker's bytes where only a look at the Connection finds them.
+func TestPrefetchedBytesBeyondOneReadEndTheConnection(t *testing.T) {
+	const oneRead = 4096
+	request := "STARTTLS\r\n"
+	padding := "NOOP " + strings.Repeat("x", oneRead-len("NOOP \r\n"+request)) + "\r\n"
+	near, far := net.Pipe()
+	t.Cleanup(func() { _, _ = near.Close(), far.Close() })
+	done := handlePassthrough(t, "smtp", near, padding+request+conversations["smtp"].inject)
+	p := newPeer(far, nil)
+	require.NoError(t, p.run([]step{{Expect: `^220 `}, {Expect: `^250 `}, {Expect: `^554 `}}))
+	require.NoError(t, far.Close())
+	require.ErrorIs(t, <-done, errNotReached)
 }
 
 // openly is what the client says in clear ahead of the request.

@@ -3,6 +3,7 @@ package l4starttls_test
 import (
 	"crypto/tls"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -129,6 +130,41 @@ func requireBack(t testing.TB, before usage) {
 		}
 	}
 	require.Failf(t, "something is left", "%s, before: %s\n%s", now, before, stacks().stacks)
+}
+
+// The limits are those of the way into TLS. What follows has none.
+func TestSessionsOutliveTheLimits(t *testing.T) {
+	sites := sitePerProtocol(t, nil)
+	for _, s := range sites {
+		s.timeout = 2 * time.Second
+	}
+	trust := serve(t, sites...).trust()
+	peers := make([]*peer, len(sites))
+	for i, s := range sites {
+		peers[i] = s.requireUpgraded(t, trust, step{})
+	}
+	time.Sleep(sites[0].timeout + settle)
+	for i, s := range sites {
+		require.NoError(t, s.again(peers[i]), s.protocol)
+	}
+}
+
+// A client learns of it in both ways: a session without close_notify may have been cut
+// short, and one without an end of the connection below leaves it hanging.
+func TestClientLearnsThatTheBackendHasEnded(t *testing.T) {
+	sites := sitePerProtocol(t, nil)
+	trust := serve(t, sites...).trust()
+	for _, s := range sites {
+		p := s.requireUpgraded(t, trust, step{})
+		require.NoError(t, s.backend.hangUp())
+		require.NoError(t, p.raw.SetReadDeadline(time.Now().Add(patience)))
+		_, err := io.Copy(io.Discard, p.tls)
+		require.NoError(t, err, s.protocol)
+		_, err = p.raw.Read(make([]byte, 1))
+		require.ErrorIs(t, err, io.EOF, s.protocol)
+		require.NoError(t, p.raw.Close())
+		require.NoError(t, s.backend.await(), s.protocol)
+	}
 }
 
 // Whatever way a session ends, nothing of it stays behind.

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -248,7 +249,7 @@ func TestEveryAnswerLeavesInOneWrite(t *testing.T) {
 			near, far := net.Pipe()
 			t.Cleanup(func() { _, _ = near.Close(), far.Close() })
 			counted := &countingConn{Conn: near}
-			done := handlePassthrough(t, proto.Name, counted)
+			done := handlePassthrough(t, proto.Name, counted, "")
 			p := newPeer(far, nil)
 			answers := int32(0)
 			for _, s := range conversations[proto.Name].ask() {
@@ -263,8 +264,12 @@ func TestEveryAnswerLeavesInOneWrite(t *testing.T) {
 	}
 }
 
-// handlePassthrough runs a handler on a connection, up to the go-ahead.
-func handlePassthrough(t *testing.T, protocol string, conn net.Conn) (done chan error) {
+// errNotReached is that a handler has ended a connection.
+var errNotReached = errors.New("next handler was not called")
+
+// handlePassthrough runs a handler on a connection of which some has been prefetched,
+// up to the go-ahead.
+func handlePassthrough(t *testing.T, protocol string, conn net.Conn, prefetched string) (done chan error) {
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	t.Cleanup(cancel)
 	handler := &l4starttls.Handler{Protocol: protocol, Hostnames: []string{"mail.example.com"}, Passthrough: true}
@@ -273,9 +278,14 @@ func handlePassthrough(t *testing.T, protocol string, conn net.Conn) (done chan 
 	}
 	require.NoError(t, handler.Provision(ctx))
 	done = make(chan error, 1)
-	cx := layer4.WrapConnection(conn, nil, zap.NewNop())
+	cx := layer4.WrapConnection(conn, []byte(prefetched), zap.NewNop())
 	go func() {
-		done <- handler.Handle(cx, layer4.HandlerFunc(func(*layer4.Connection) error { return nil }))
+		outcome := errNotReached
+		err := handler.Handle(cx, layer4.HandlerFunc(func(*layer4.Connection) error {
+			outcome = nil
+			return nil
+		}))
+		done <- errors.Join(err, outcome)
 	}()
 	return done
 }

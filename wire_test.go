@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"time"
@@ -30,13 +31,20 @@ type wire struct {
 
 func newWire(conn net.Conn) *wire { return &wire{Conn: conn} }
 
+// Read makes an error of an end that close_notify has not announced, which crypto/tls
+// would not tell apart.
 func (w *wire) Read(p []byte) (int, error) {
 	n, err := w.Conn.Read(p)
 	if len(w.received) < 64 {
 		w.received = append(w.received, p[:n]...)
 	}
+	if errors.Is(err, io.EOF) {
+		err = errTruncated
+	}
 	return n, err
 }
+
+var errTruncated = errors.New("ended without close_notify")
 
 // sawPlaintext tells whether what was received is no TLS.
 func (w *wire) sawPlaintext() bool {
