@@ -99,10 +99,11 @@ func (c *Conn) plaintext() error {
 		return ErrUnsupported
 	}
 	c.session = newSession(c)
-	if err := c.raw.SetDeadline(time.Now().Add(c.config.negotiationTimeout())); err != nil {
+	deadline := time.Now().Add(c.config.negotiationTimeout())
+	if err := c.raw.SetDeadline(deadline); err != nil {
 		return err
 	}
-	if direct, err := c.beginsWithTLS(); direct || err != nil {
+	if direct, err := c.beginsWithTLS(deadline); direct || err != nil {
 		return err
 	}
 	if err := role(c.session); err != nil {
@@ -113,8 +114,8 @@ func (c *Conn) plaintext() error {
 
 // beginsWithTLS looks for a ClientHello in place of the negotiation. Where the server
 // speaks first, a client that waits for the greeting sends nothing, and has it after
-// a moment.
-func (c *Conn) beginsWithTLS() (bool, error) {
+// a moment, of which the deadline of the whole phase takes no notice.
+func (c *Conn) beginsWithTLS(deadline time.Time) (bool, error) {
 	if c.client || !c.config.ImplicitTLS {
 		return false, nil
 	}
@@ -126,7 +127,7 @@ func (c *Conn) beginsWithTLS() (bool, error) {
 		err = c.session.fill()
 	}
 	if c.proto.ServerFirst {
-		_ = c.raw.SetReadDeadline(time.Now().Add(c.config.negotiationTimeout()))
+		_ = c.raw.SetReadDeadline(deadline)
 		if errors.Is(err, ErrTimeout) {
 			return false, nil
 		}
