@@ -201,7 +201,7 @@ func (s *Session) Insist(auth bool, lines ...string) error {
 
 // SendInsistence is Insist for protocols that are not made of lines.
 func (s *Session) SendInsistence(auth bool, p []byte) error {
-	if !s.conn.config.Optional || auth && !s.conn.config.PlaintextAuth {
+	if !s.conn.config.Optional || auth && !s.PlaintextAuth() {
 		return s.SendRefusal(p)
 	}
 	s.conn.buf = append(s.last, s.conn.buf...)
@@ -216,7 +216,9 @@ func (s *Session) Resume(words string) { s.resume = []byte(words) }
 func (s *Session) Plain() bool { return s.conn.committed }
 
 // PlaintextAuth tells whether a client may send its password in clear.
-func (s *Session) PlaintextAuth() bool { return s.conn.config.PlaintextAuth }
+func (s *Session) PlaintextAuth() bool {
+	return s.conn.config.Optional && s.conn.config.PlaintextAuth
+}
 
 // Send sends bytes in one write. A client that has a reply before it has asked is
 // told so by ErrPipelined: no such reply can be the answer.
