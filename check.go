@@ -64,6 +64,11 @@ func (h *Handler) checkTexts() error {
 	texts := map[string][]string{
 		"greeting": {h.Greeting}, "command": {h.Command}, "reply": {h.Reply}, "capabilities": h.Capabilities,
 	}
+	if h.proto.CheckGreeting != nil {
+		if err := h.proto.CheckGreeting(h.Greeting); err != nil {
+			return fmt.Errorf("greeting %q: %w", h.Greeting, err)
+		}
+	}
 	for option, values := range texts {
 		for _, value := range values {
 			if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
@@ -90,8 +95,6 @@ func (h *Handler) checkOptions() error {
 		return fmt.Errorf("implicit_tls %s: must not be negative", time.Duration(h.ImplicitTLS))
 	case h.ImplicitTLS > 0 && (h.Passthrough || h.proto.Relay != nil):
 		return fmt.Errorf("implicit_tls does not go with passthrough, nor with the line protocol")
-	case h.proto.Name == "pop3" && strings.ContainsAny(h.Greeting, "<>"):
-		return fmt.Errorf("greeting %q: must not contain angle brackets, which make it an APOP challenge", h.Greeting)
 	case h.NegotiationTimeout < 0:
 		return fmt.Errorf("negotiation_timeout %s: must not be negative", time.Duration(h.NegotiationTimeout))
 	case h.HandshakeTimeout < 0:

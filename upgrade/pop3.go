@@ -8,13 +8,21 @@ import (
 
 // POP3 upgrades with STLS, RFC 2595 section 4.
 var POP3 = &Protocol{
-	Name:        "pop3",
-	ServerFirst: true,
-	ALPN:        []string{"pop3"},
-	Accept:      pop3Accept,
-	Request:     pop3Request,
-	Farewell:    pop3Farewell,
-	Rejoin:      newPOP3Rejoin,
+	Name:          "pop3",
+	ServerFirst:   true,
+	ALPN:          []string{"pop3"},
+	CheckGreeting: pop3CheckGreeting,
+	Accept:        pop3Accept,
+	Request:       pop3Request,
+	Farewell:      pop3Farewell,
+	Rejoin:        newPOP3Rejoin,
+}
+
+func pop3CheckGreeting(text string) error {
+	if strings.ContainsAny(text, "<>") {
+		return errors.New("must not contain angle brackets, which make it an APOP challenge")
+	}
+	return nil
 }
 
 // pop3Accept greets without a timestamp: it would be the challenge for APOP

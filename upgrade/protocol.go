@@ -29,6 +29,10 @@ type Protocol struct {
 	// MaxLine bounds a line or message before TLS, in octets. Default: 4096.
 	MaxLine int
 
+	// CheckGreeting finds what is wrong with a Config.Greeting, before it is used.
+	// Nil where any text will do.
+	CheckGreeting func(text string) error
+
 	// Match tells whether prefix, the first bytes that a client sent, begins an
 	// upgrade request. It asks for more only while prefix could still become one.
 	// Nil for protocols in which nothing is sent unasked.
