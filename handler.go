@@ -200,28 +200,33 @@ func (h *Handler) warn(message string) {
 // the next handler with the secured connection.
 func (h *Handler) Handle(cx *layer4.Connection, next layer4.Handler) error {
 	raw := newLowerConn(cx)
-	hello := new(tls.ClientHelloInfo)
 	if h.Passthrough {
 		return h.passThrough(cx, raw, next)
 	}
+	hello := new(tls.ClientHelloInfo)
 	conn, err := upgrade.Accept(withHello(cx.Context, hello), raw, h.proto, h.config)
 	if err != nil {
 		h.logRefusal(cx, err)
 		return nil
 	}
+	if conn.Committed() {
+		return h.goOnInClear(cx, conn, next)
+	}
 	exchange := conn.Exchange()
-	upgraded := func() { h.record(cx, conn, hello) }
-	switch {
-	case conn.Committed():
+	if h.proto.Relay != nil {
+		exchange.Upgraded = func() { h.record(cx, conn, hello) }
 		h.setPlaceholders(cx, conn)
-		h.logger.Debug("client goes on in clear", h.fields(cx, conn)...)
-	case h.proto.Relay != nil:
-		exchange.Upgraded = upgraded
-		h.setPlaceholders(cx, conn)
-	default:
-		upgraded()
+	} else {
+		h.record(cx, conn, hello)
 	}
 	return h.handOver(cx, conn, exchange, next)
+}
+
+// goOnInClear hands over a client that policy optional lets go on in clear.
+func (h *Handler) goOnInClear(cx *layer4.Connection, conn *upgrade.Conn, next layer4.Handler) error {
+	h.setPlaceholders(cx, conn)
+	h.logger.Debug("client goes on in clear", h.fields(cx, conn)...)
+	return h.handOver(cx, conn, conn.Exchange(), next)
 }
 
 // handOver calls the next handler, and sees to what it leaves behind.
@@ -250,11 +255,10 @@ func (h *Handler) passThrough(cx *layer4.Connection, raw *lowerConn, next layer4
 		h.logRefusal(cx, err)
 		return nil
 	}
-	h.setPlaceholders(cx, conn)
 	if conn.Committed() {
-		h.logger.Debug("client goes on in clear", h.fields(cx, conn)...)
-		return h.handOver(cx, conn, conn.Exchange(), next)
+		return h.goOnInClear(cx, conn, next)
 	}
+	h.setPlaceholders(cx, conn)
 	h.logger.Debug("negotiated upgrade, passing TLS through", h.fields(cx, conn)...)
 	return next.Handle(cx)
 }
