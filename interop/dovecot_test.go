@@ -41,6 +41,13 @@ func tlsOn(t testing.TB) string {
 // startDovecot runs IMAP, POP3, LMTP and ManageSieve for one user.
 func startDovecot(t testing.TB, tls string) *dovecot {
 	t.Helper()
+	return startDovecotWith(t, tls, "")
+}
+
+// startDovecotWith is startDovecot with settings that go to the end of the file and
+// so override what is there.
+func startDovecotWith(t testing.TB, tls, extra string) *dovecot {
+	t.Helper()
 	need(t, "dovecot")
 	needRoot(t)
 	dir := serverDir(t)
@@ -51,7 +58,7 @@ func startDovecot(t testing.TB, tls string) *dovecot {
 	require.NoError(t, os.Mkdir(d.home, 0o700))
 	require.NoError(t, os.Chown(d.home, mailUID, mailUID))
 	writeFile(t, dir, "users", mailUser+":{PLAIN}"+mailPassword+"\n")
-	config := writeFile(t, dir, "dovecot.conf", d.config(t, dir, tls))
+	config := writeFile(t, dir, "dovecot.conf", d.config(t, dir, tls)+extra)
 	d.process = startProcess(t, "dovecot", "-F", "-c", config)
 	for _, addr := range []string{d.imap, d.pop3, d.lmtp, d.sieve, d.sasl} {
 		waitTCP(t, addr)

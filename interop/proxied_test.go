@@ -3,7 +3,6 @@ package interop
 import (
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -27,27 +26,6 @@ func startFrontBefore(t testing.TB, proto string, hosts []string, handlers strin
 	}`, f.addr, proto, strings.Join(hosts, " "), strings.Join(options, "\n"), handlers)
 	f.caddyServer = startCaddy(t, config, hosts, f.addr)
 	return f
-}
-
-// startDovecotWith is startDovecot with settings that go to the end of the file and
-// so override what is there.
-func startDovecotWith(t testing.TB, extra string) *dovecot {
-	t.Helper()
-	need(t, "dovecot")
-	needRoot(t)
-	dir := serverDir(t)
-	d := &dovecot{
-		imap: freeAddr(t), pop3: freeAddr(t), lmtp: freeAddr(t), sieve: freeAddr(t), sasl: freeAddr(t),
-		home: filepath.Join(dir, "home"),
-	}
-	require.NoError(t, os.Mkdir(d.home, 0o700))
-	require.NoError(t, os.Chown(d.home, mailUID, mailUID))
-	writeFile(t, dir, "users", mailUser+":{PLAIN}"+mailPassword+"\n")
-	d.process = startProcess(t, "dovecot", "-F", "-c", writeFile(t, dir, "dovecot.conf", d.config(t, dir, "")+extra))
-	for _, addr := range []string{d.imap, d.pop3, d.lmtp, d.sieve, d.sasl} {
-		waitTCP(t, addr)
-	}
-	return d
 }
 
 func splitAddr(t testing.TB, addr string) (host, number string) {

@@ -196,7 +196,7 @@ func startDovecotProxied(t testing.TB) (d *dovecot, other string) {
 	_, number := splitAddr(t, freeAddr(t))
 	other = "127.0.0.5:" + number
 	// The settings in the middle of the file would be overridden by those behind.
-	d = startDovecotWith(t, fmt.Sprintf(dovecotProxied, "127.0.0.5", number))
+	d = startDovecotWith(t, "", fmt.Sprintf(dovecotProxied, "127.0.0.5", number))
 	waitTCP(t, other)
 	return d, other
 }
