@@ -71,12 +71,17 @@ func (h *Handler) checkTexts() error {
 	}
 	for option, values := range texts {
 		for _, value := range values {
-			if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			if hasControls(value) {
 				return fmt.Errorf("%s %q: must not contain control characters", option, value)
 			}
 		}
 	}
 	return nil
+}
+
+// hasControls finds what would make two lines of one.
+func hasControls(text string) bool {
+	return strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f })
 }
 
 func (h *Handler) checkOptions() error {

@@ -40,4 +40,5 @@ func init() {
 	caddy.RegisterModule(&Matcher{})
 	caddy.RegisterModule(&ProxyProtocol{})
 	caddy.RegisterModule(&Upgraded{})
+	caddy.RegisterModule(&Upstream{})
 }

@@ -228,7 +228,7 @@ func handshakeError(err error) error {
 	if errors.As(err, &header) {
 		return fmt.Errorf("%w: first bytes %x", ErrNotTLS, header.RecordHeader)
 	}
-	return fmt.Errorf("handshake: %w", err)
+	return fmt.Errorf("%w: %w", errHandshake, err)
 }
 
 // Read reads in clear before the upgrade and decrypted bytes after it. A

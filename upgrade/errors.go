@@ -41,6 +41,9 @@ var (
 	// errCommitted is no error: the client has chosen to go on in clear, and may.
 	errCommitted = errors.New("client goes on in clear")
 
+	// errHandshake is in front of what went wrong in the TLS handshake.
+	errHandshake = errors.New("handshake")
+
 	// ErrBackend means that the backend refused, ended or never greeted.
 	ErrBackend = errors.New("backend not available")
 

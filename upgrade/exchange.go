@@ -70,13 +70,18 @@ func (c *Conn) Exchange() *Exchange {
 	case c.proto.Rejoin != nil:
 		x.filter = c.proto.Rejoin(c.session)
 	}
+	x.begin()
+	return x
+}
+
+// begin starts the filter, if there is one.
+func (x *Exchange) begin() {
 	if x.filter == nil {
 		x.readDirect.Store(true)
 		x.writeDirect.Store(true)
-		return x
+		return
 	}
 	x.filter.Start(x)
-	return x
 }
 
 // ToBackend passes bytes on to the backend, also while the client's are held.

@@ -17,6 +17,7 @@ var IMAP = &Protocol{
 	Request:     imapRequest,
 	Farewell:    imapFarewell,
 	Rejoin:      newIMAPRejoin,
+	Inside:      func(s *Session) Filter { return newGreeter(s, "* OK %s IMAP4rev1 server ready") },
 }
 
 func imapAccept(s *Session) error {
@@ -143,7 +144,7 @@ func imapFarewell(_ *Session, why error) []byte {
 	case errors.Is(why, ErrTimeout):
 		bye = "Timeout"
 	case errors.Is(why, ErrBackend):
-		bye = "[UNAVAILABLE] Backend not available"
+		bye = "[UNAVAILABLE] " + unavailableText(why, "Backend not available")
 	default:
 		return nil
 	}

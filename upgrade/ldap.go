@@ -18,6 +18,8 @@ var LDAP = &Protocol{
 	Request:  ldapRequest,
 	Farewell: ldapFarewell,
 	Rejoin:   newLDAPRejoin,
+
+	Unavailable: ldapHear,
 }
 
 const ldapMaxMessage = 16 << 10
@@ -237,9 +239,32 @@ func ber(tag byte, contents ...[]byte) []byte {
 
 // ldapResult makes a response without matchedDN and diagnosticMessage.
 func ldapResult(id []byte, op, code byte, more ...[]byte) []byte {
-	empty := ber(berOctetString)
-	result := append([][]byte{ber(berEnumerated, []byte{code}), empty, empty}, more...)
+	return ldapResultText(id, op, code, "", more...)
+}
+
+// ldapResultText is ldapResult with a diagnosticMessage, a short one.
+func ldapResultText(id []byte, op, code byte, text string, more ...[]byte) []byte {
+	matchedDN, diagnostic := ber(berOctetString), ber(berOctetString, []byte(text))
+	result := append([][]byte{ber(berEnumerated, []byte{code}), matchedDN, diagnostic}, more...)
 	return ber(berSequence, ber(berInteger, id), ber(op, result...))
+}
+
+// ldapHear answers the client's first request: that is what a person gets to read,
+// where a notice would be taken for a lost connection.
+func ldapHear(s *Session, why error) error {
+	for {
+		m, err := ldapRead(s)
+		if err != nil {
+			return err
+		}
+		response, known := ldapResponses[m.op]
+		switch {
+		case m.op == ldapUnbindRequest:
+			return ErrQuit
+		case known && !ldapIsNotice(m.id):
+			return s.Send(ldapResultText(m.id, response, ldapUnavailable, unavailableText(why, "")))
+		}
+	}
 }
 
 // ldapRootDSE makes the one entry of the search, and its end.

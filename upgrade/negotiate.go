@@ -34,6 +34,13 @@ func Request(ctx context.Context, raw net.Conn, proto *Protocol, config *Config)
 	return c, c.Negotiate(ctx)
 }
 
+// RequestPlaintext plays the client on raw up to the server's consent, and leaves
+// TLS to Conn.StartTLS, or to others: what raw carries next is a ClientHello.
+func RequestPlaintext(ctx context.Context, raw net.Conn, proto *Protocol, config *Config) (*Conn, error) {
+	c := newConn(raw, proto, config, true)
+	return c, c.Plaintext(ctx)
+}
+
 // Negotiate plays the plaintext phase of the connection's protocol and then does
 // the TLS handshake; later calls do nothing but repeat the outcome. Read and
 // Write call it. On a connection without a protocol it does nothing.

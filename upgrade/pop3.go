@@ -16,6 +16,7 @@ var POP3 = &Protocol{
 	Request:       pop3Request,
 	Farewell:      pop3Farewell,
 	Rejoin:        newPOP3Rejoin,
+	Inside:        func(s *Session) Filter { return newGreeter(s, "+OK %s POP3 server ready") },
 }
 
 func pop3CheckGreeting(text string) error {
@@ -86,7 +87,7 @@ func pop3Farewell(_ *Session, why error) []byte {
 	case errors.Is(why, ErrTooMany):
 		text = "Too many errors"
 	case errors.Is(why, ErrBackend):
-		text = "[SYS/TEMP] Backend not available"
+		text = "[SYS/TEMP] " + unavailableText(why, "Backend not available")
 	default:
 		return nil
 	}

@@ -19,6 +19,9 @@ var Postgres = &Protocol{
 	Request:    postgresRequest,
 	Farewell:   postgresFarewell,
 	Rejoin:     newPostgresRejoin,
+	Inside:     func(*Session) Filter { return new(postgresInside) },
+
+	Unavailable: postgresUnavailable,
 }
 
 // The first message of a client has no type: its length, of itself and all that
@@ -126,7 +129,7 @@ func postgresFarewell(_ *Session, why error) []byte {
 	case errors.Is(why, ErrLineTooLong), errors.Is(why, ErrMalformed), errors.Is(why, ErrTooMany):
 		return postgresError("08P01", "invalid startup packet")
 	case errors.Is(why, ErrBackend):
-		return postgresError("57P03", "backend not available")
+		return postgresError("57P03", unavailableText(why, "backend not available"))
 	}
 	return nil // as the server, which times out in silence
 }

@@ -56,6 +56,14 @@ type Protocol struct {
 	// starts afresh. Nil if there is nothing to reconcile.
 	Rejoin func(*Session) Filter
 
+	// Inside makes the filter that has a server which we have upgraded to look like
+	// one in clear that starts afresh. Nil if it does so by itself.
+	Inside func(*Session) Filter
+
+	// Unavailable hears out a client that speaks first, and for which there is no
+	// server, until it can be told so. Nil if it need not be heard.
+	Unavailable func(s *Session, why error) error
+
 	// Relay makes the filter of a protocol whose plaintext phase cannot be
 	// answered without the backend: the stream is passed on at once and upgraded
 	// in place. It takes the place of Accept and Rejoin.

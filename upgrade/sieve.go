@@ -126,7 +126,7 @@ func sieveFarewell(_ *Session, why error) []byte {
 	case errors.Is(why, ErrTimeout):
 		text = `"Timeout"`
 	case errors.Is(why, ErrBackend):
-		text = `(TRYLATER) "Backend not available"`
+		text = `(TRYLATER) "` + unavailableText(why, "Backend not available") + `"`
 	default:
 		return nil
 	}

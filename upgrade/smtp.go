@@ -16,6 +16,7 @@ var SMTP = &Protocol{
 	Request:     func(s *Session) error { return smtpRequest(s, "EHLO") },
 	Farewell:    smtpFarewell,
 	Rejoin:      func(s *Session) Filter { return newSMTPRejoin(s, false) },
+	Inside:      func(s *Session) Filter { return newGreeter(s, "220 %s ESMTP") },
 }
 
 // LMTP is SMTP with LHLO (RFC 2033 section 4.1) and a reply to each recipient.
@@ -27,6 +28,7 @@ var LMTP = &Protocol{
 	Request:     func(s *Session) error { return smtpRequest(s, "LHLO") },
 	Farewell:    smtpFarewell,
 	Rejoin:      func(s *Session) Filter { return newSMTPRejoin(s, true) },
+	Inside:      func(s *Session) Filter { return newGreeter(s, "220 %s LMTP") },
 }
 
 func smtpAccept(s *Session, hello string) error {
@@ -118,11 +120,21 @@ func smtpFarewell(s *Session, why error) []byte {
 	case errors.Is(why, ErrTimeout):
 		text = "421 4.4.2 " + s.Hostname() + " Timeout, closing transmission channel"
 	case errors.Is(why, ErrBackend):
-		text = "421 4.3.2 " + s.Hostname() + " Service not available, closing transmission channel"
+		text = "421 " + smtpUnavailable(why) + " " + s.Hostname() + " " +
+			unavailableText(why, "Service not available, closing transmission channel")
 	default:
 		return nil
 	}
 	return crlf([]string{text})
+}
+
+// smtpUnavailable is the status code of a backend's absence (RFC 3463 sections 3.4
+// and 3.8).
+func smtpUnavailable(why error) string {
+	if unavailableForTLS(why) {
+		return "4.7.5"
+	}
+	return "4.3.2"
 }
 
 func smtpRequest(s *Session, hello string) error {

@@ -138,11 +138,14 @@ func xmppFarewell(s *Session, why error) []byte {
 	default:
 		return nil
 	}
-	header := ""
+	header, text := "", unavailableText(why, "")
 	if !s.Spoken() {
 		header = xmppOwnHeader(s)
 	}
-	return []byte(header + "<stream:error><" + condition + " xmlns='" + xmppErrors + "'/></stream:error>" + xmppBye)
+	if text != "" {
+		text = "<text xmlns='" + xmppErrors + "'>" + text + "</text>"
+	}
+	return []byte(header + "<stream:error><" + condition + " xmlns='" + xmppErrors + "'/>" + text + "</stream:error>" + xmppBye)
 }
 
 // xmppMatch knows the stream by its header, whose tag all clients write the same

@@ -1,0 +1,113 @@
+package l4starttls
+
+import (
+	"io"
+	"net"
+	"time"
+
+	"github.com/mholt/caddy-l4/layer4"
+)
+
+const (
+	// legTimeout is how long the next handler has for coming to its end, once its
+	// connection has ended. It needs longer only if the upstream never closes.
+	legTimeout = 5 * time.Second
+
+	// endTimeout is how long one side may go on once the other has ended or failed.
+	endTimeout = 30 * time.Second
+)
+
+// A leg is the connection to the upstream, as the next handler makes it.
+type leg struct {
+	near *pipeEnd // what we hold of it
+	done chan struct{}
+	err  error // of the next handler, once it is done
+}
+
+// newLeg has the next handler run on a connection of its own: it may outlast cx, of
+// whose buffer it must not have a part then. It shares the variables and
+// placeholders.
+func newLeg(cx *layer4.Connection, next layer4.Handler) *leg {
+	near, far := newPipe(cx)
+	inner := layer4.WrapConnection(far, nil, cx.Logger)
+	inner.Context = cx.Context
+	l := &leg{near: near, done: make(chan struct{})}
+	go func() {
+		l.err = next.Handle(inner)
+		_ = far.Close()
+		close(l.done)
+	}()
+	return l
+}
+
+// finish ends the connection and waits for the next handler. If that could not
+// reach the upstream, this is the cause of anything else.
+func (l *leg) finish(err error) error {
+	_ = l.near.Close()
+	select {
+	case <-l.done:
+		if l.err != nil {
+			return l.err
+		}
+	case <-time.After(legTimeout):
+	}
+	return err
+}
+
+// closeWriter is a connection that can be ended in one direction.
+type closeWriter interface {
+	net.Conn
+	CloseWrite() error
+}
+
+// join passes both directions on until both have ended; up is what has been made of
+// the leg. An end goes on as an end. A failure, such as a truncated TLS stream, ends
+// both without close_notify, so that it cannot be taken for an end.
+func (l *leg) join(down, up closeWriter) {
+	upward, downward := make(chan error, 1), make(chan error, 1)
+	go func() { upward <- pass(up, down) }()
+	go func() { downward <- pass(down, up) }()
+	for range 2 {
+		select {
+		case err := <-upward:
+			if err != nil {
+				_ = l.near.CloseWrite()
+				_ = l.near.SetReadDeadline(time.Now().Add(endTimeout))
+			}
+		case err := <-downward:
+			_ = down.SetReadDeadline(time.Now().Add(endTimeout))
+			if err != nil {
+				endAbruptly(down)
+			}
+		}
+	}
+}
+
+// pass copies until the end, and passes that on.
+func pass(to, from closeWriter) error {
+	if _, err := io.Copy(to, from); err != nil {
+		return err
+	}
+	return to.CloseWrite()
+}
+
+// endAbruptly ends the connection below all TLS, and soon. What the client has yet
+// to read is not taken from it.
+func endAbruptly(conn net.Conn) {
+	_ = conn.SetReadDeadline(time.Now())
+	for {
+		switch c := conn.(type) {
+		case *lowerConn:
+			conn = c.Conn
+		case *layer4.Connection:
+			conn = c.Conn
+		case interface{ NetConn() net.Conn }:
+			conn = c.NetConn()
+		case closeWriter:
+			_ = c.CloseWrite()
+			return
+		default:
+			return
+		}
+	}
+}

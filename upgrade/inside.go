@@ -1,0 +1,127 @@
+package upgrade
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+)
+
+// Fresh makes the exchange with a client that expects a server in clear which
+// starts afresh, and gets one that we have upgraded to: the client is greeted, in
+// words of our own, since what the server said in clear is not to be relied on. The
+// config is the one that the server was upgraded to with. Whoever made down closes
+// it.
+func Fresh(down net.Conn, proto *Protocol, config *Config) *Exchange {
+	c := newFresh(down, proto, config)
+	x := &Exchange{Conn: c, wake: make(chan struct{}, 1)}
+	if proto.Inside != nil {
+		x.filter = proto.Inside(c.session)
+	}
+	x.begin()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	_ = x.flush() // a client that is gone is noticed by the next Read
+	return x
+}
+
+// Unavailable tells such a client that there is no server for it, in the words of
+// its protocol and with the kind of failure that why is, but nothing that the
+// server said. It ends our half of down and gives the client a moment to read, but
+// does not close it.
+func Unavailable(down net.Conn, proto *Protocol, config *Config, why error) {
+	c := newFresh(down, proto, config)
+	why = unavailable{cause: why}
+	_ = down.SetDeadline(time.Now().Add(c.config.negotiationTimeout()))
+	if proto.Unavailable == nil {
+		c.farewell(why)
+		return
+	}
+	err := proto.Unavailable(c.session, why)
+	if err == nil {
+		_ = down.SetDeadline(time.Now().Add(farewellTimeout))
+		c.linger()
+		return
+	}
+	c.farewell(err)
+}
+
+// newFresh makes the server's side of a connection that stays as it is.
+func newFresh(down net.Conn, proto *Protocol, config *Config) *Conn {
+	c := newConn(down, proto, config, false)
+	c.negotiated.Store(true)
+	c.session = newSession(c)
+	return c
+}
+
+// unavailable is ErrBackend with a cause, of which the peer may know the kind.
+type unavailable struct{ cause error }
+
+func (u unavailable) Error() string        { return "backend not available: " + u.cause.Error() }
+func (u unavailable) Is(target error) bool { return target == ErrBackend }
+
+// unavailableText says why there is no backend, where that is known.
+func unavailableText(why error, otherwise string) string {
+	var u unavailable
+	if !errors.As(why, &u) {
+		return otherwise
+	}
+	var certificate *tls.CertificateVerificationError
+	for _, kind := range []struct {
+		text    string
+		matches bool
+	}{
+		{"Upstream does not offer TLS", errors.Is(u.cause, ErrNotOffered)},
+		{"Upstream refused TLS", errors.Is(u.cause, ErrRefused)},
+		{"Upstream violated the protocol before TLS", brokeProtocol(u.cause)},
+		{"Upstream certificate could not be verified", errors.As(u.cause, &certificate)},
+		{"Upstream timed out", errors.Is(u.cause, ErrTimeout) || errors.Is(u.cause, os.ErrDeadlineExceeded)},
+		{"TLS with upstream failed", errors.Is(u.cause, errHandshake)},
+	} {
+		if kind.matches {
+			return kind.text
+		}
+	}
+	return "Upstream not available"
+}
+
+func brokeProtocol(err error) bool {
+	for _, broken := range []error{ErrPipelined, ErrNotTLS, ErrMalformed, ErrLineTooLong, ErrTooMany} {
+		if errors.Is(err, broken) {
+			return true
+		}
+	}
+	return false
+}
+
+// unavailableForTLS tells whether there was a backend, but no TLS with it.
+func unavailableForTLS(why error) bool {
+	return unavailableText(why, "Upstream not available") != "Upstream not available"
+}
+
+// A greeter greets, and that was all.
+type greeter struct{ greeting string }
+
+// newGreeter puts the server's name into a greeting. It is the one that was
+// verified, if any was.
+func newGreeter(s *Session, format string) Filter {
+	name := s.PeerName()
+	if name == "" {
+		name = s.Hostname()
+	}
+	return greeter{fmt.Sprintf(format, name) + "\r\n"}
+}
+
+// Start implements Filter.
+func (g greeter) Start(x *Exchange) {
+	x.ToClient([]byte(g.greeting))
+	x.Done()
+}
+
+// FromClient implements Filter.
+func (greeter) FromClient(*Exchange, []byte) int { return 0 }
+
+// FromBackend implements Filter.
+func (greeter) FromBackend(*Exchange, []byte) int { return 0 }

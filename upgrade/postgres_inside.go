@@ -1,0 +1,102 @@
+package upgrade
+
+import (
+	"bytes"
+	"encoding/binary"
+	"strings"
+)
+
+// postgresInside makes a server inside TLS look like one without. A client's wish
+// for encryption is answered here, for the server would take a second SSLRequest
+// for an attack; and mechanisms with channel binding are taken from the server's
+// list: libpq in clear ends the connection when it sees one, and a client whose
+// TLS ends here would bind to another certificate than the server's.
+type postgresInside struct {
+	wishes  int
+	started bool
+}
+
+// Start implements Filter.
+func (*postgresInside) Start(*Exchange) {}
+
+// FromClient implements Filter. A client wishes for each kind of encryption once
+// at most, then it starts.
+func (f *postgresInside) FromClient(x *Exchange, b []byte) int {
+	wish := max(matchLiteral(b, sslRequest), matchLiteral(b, gssencRequest))
+	switch {
+	case !f.started && wish == NeedMore:
+		return 0
+	case f.started || wish == NoMatch:
+		f.started = true
+		x.ToBackend(b)
+		return len(b)
+	case f.wishes == 2:
+		x.EndFor(ErrMalformed)
+		return len(b)
+	}
+	f.wishes++
+	x.ToClient([]byte("N"))
+	return len(sslRequest)
+}
+
+// FromBackend implements Filter. It looks for the first message of type R, which
+// says how to authenticate, behind notices at the most.
+func (*postgresInside) FromBackend(x *Exchange, b []byte) int {
+	const head = 1 + 4
+	if len(b) < head {
+		return 0
+	}
+	size := 1 + int64(binary.BigEndian.Uint32(b[1:]))
+	switch {
+	case !bytes.Contains([]byte("RvN"), b[:1]), size < head, size > maxFilterLine:
+		x.Done()
+		return 0
+	case int64(len(b)) < size:
+		return 0
+	case b[0] == 'R':
+		x.ToClient(postgresNoPlus(b[:size]))
+		x.Done()
+	default: // NegotiateProtocolVersion, notice
+		x.ToClient(b[:size])
+	}
+	return int(size)
+}
+
+// postgresNoPlus takes the mechanisms with channel binding out of an
+// AuthenticationSASL, and leaves other messages as they are.
+func postgresNoPlus(message []byte) []byte {
+	const head, sasl = 1 + 4 + 4, 10
+	if len(message) < head || binary.BigEndian.Uint32(message[5:]) != sasl {
+		return message
+	}
+	var list []byte
+	for name := range strings.SplitSeq(string(bytes.TrimRight(message[head:], "\x00")), "\x00") {
+		if !strings.HasSuffix(name, "-PLUS") {
+			list = append(list, name+"\x00"...)
+		}
+	}
+	list = append(list, 0)
+	edited := binary.BigEndian.AppendUint32([]byte("R"), uint32(8+len(list))) //nolint:gosec // no longer than it was
+	return append(binary.BigEndian.AppendUint32(edited, sasl), list...)
+}
+
+// postgresUnavailable answers wishes for encryption first: what comes in answer to
+// them is not shown to anybody.
+func postgresUnavailable(s *Session, why error) error {
+	for {
+		code, err := postgresMessage(s)
+		switch {
+		case err != nil:
+			return err
+		case code == postgresSSLRequest || code == postgresGSSENCRequest:
+			err = s.Send([]byte("N"))
+		case code == postgresCancelRequest:
+			return ErrQuit
+		default:
+			return s.Send(postgresFarewell(s, why))
+		}
+		if err != nil {
+			return err
+		}
+	}
+}

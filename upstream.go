@@ -1,0 +1,254 @@
+package l4starttls
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/mholt/caddy-l4/layer4"
+	"go.uber.org/zap"
+
+	"github.com/l4starttls/caddy-l4-starttls/upgrade"
+)
+
+// Upstream asks the upstream that the next handlers reach for an upgrade to TLS,
+// originates TLS, and joins it with the connection from downstream, which meets
+// what looks like a fresh server in clear that has no upgrade to offer.
+//
+// It dials nothing itself: the next handler, usually `proxy` with its load balancing
+// and health checks, is given a connection whose other end this handler holds.
+// Nothing from downstream goes upstream before the upstream's certificate is
+// verified. If that fails, downstream is told in the words of the protocol, and
+// none of what the upstream said in clear.
+type Upstream struct {
+	// The protocol to speak: imap, ldap, line, lmtp, pop3, postgres, sieve, smtp
+	// or xmpp. Required.
+	Protocol string `json:"protocol"`
+
+	// What becomes of an upstream that does not offer the upgrade. `required` refuses
+	// it. `optional` dials it once more, and goes on in clear; anybody on the way can
+	// make it seem so. An upstream that offers the upgrade and then fails at it is
+	// refused all the same. Default: `required`.
+	Policy string `json:"policy,omitempty"`
+
+	// Negotiate, then leave TLS to downstream, whose next bytes must be a
+	// ClientHello.
+	Passthrough bool `json:"passthrough,omitempty"`
+
+	// How long the whole plaintext phase may take, dialling included. Default: `1m`.
+	NegotiationTimeout caddy.Duration `json:"negotiation_timeout,omitempty"`
+
+	// How long the TLS handshake may take. Default: that of `tls`, or else `15s`.
+	HandshakeTimeout caddy.Duration `json:"handshake_timeout,omitempty"`
+
+	// Our own name in SMTP and LMTP. Default: `localhost`.
+	Hostname string `json:"hostname,omitempty"`
+
+	// How TLS is established, as in the proxy handler. The server name is required,
+	// unless certificates are not verified or TLS is passed through; it may have
+	// placeholders. In XMPP it is also the domain that is asked for in clear.
+	TLS *reverseproxy.TLSConfig `json:"tls,omitempty"`
+
+	// The line that asks for the upgrade. Only in the line protocol. Default:
+	// `STARTTLS`.
+	Command string `json:"command,omitempty"`
+
+	// The line that grants the upgrade. Only in the line protocol. Default: none; TLS
+	// starts without waiting for one.
+	Reply string `json:"reply,omitempty"`
+
+	logger *zap.Logger
+	proto  *upgrade.Protocol
+	config *upgrade.Config // but for the server's name
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Upstream) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "layer4.handlers.starttls_upstream", New: func() caddy.Module { return new(Upstream) }}
+}
+
+// Provision sets up the handler.
+func (u *Upstream) Provision(ctx caddy.Context) error {
+	u.logger = ctx.Logger()
+	repl := caddy.NewReplacer()
+	u.Protocol, u.Hostname = repl.ReplaceAll(u.Protocol, ""), repl.ReplaceAll(u.Hostname, "")
+	if u.TLS == nil {
+		u.TLS = new(reverseproxy.TLSConfig)
+	}
+	if err := u.check(); err != nil {
+		return err
+	}
+	u.config = &upgrade.Config{
+		Hostname:           u.Hostname,
+		Command:            u.Command,
+		Reply:              u.Reply,
+		NegotiationTimeout: time.Duration(u.NegotiationTimeout),
+		HandshakeTimeout:   time.Duration(max(u.HandshakeTimeout, u.TLS.HandshakeTimeout)), // one of them at most
+	}
+	client, err := u.TLS.MakeTLSClientConfig(ctx)
+	if err != nil {
+		return fmt.Errorf("making TLS client config: %w", err)
+	}
+	if client == nil {
+		client = new(tls.Config)
+	}
+	u.config.TLS = client
+	return nil
+}
+
+// check finds what is wrong with a configuration before anything listens.
+func (u *Upstream) check() (err error) {
+	if u.Protocol == "" {
+		return fmt.Errorf("no protocol; must be one of: %s", protocolNames(requestable))
+	}
+	if u.proto, err = upgrade.Lookup(u.Protocol); err != nil {
+		return err
+	}
+	if u.Policy != "" && !slices.Contains(policies, u.Policy) {
+		return fmt.Errorf("unknown policy %q; must be one of: %s", u.Policy, strings.Join(policies, ", "))
+	}
+	if u.proto.Request == nil {
+		return fmt.Errorf("protocol %q cannot be requested from an upstream, only accepted", u.Protocol)
+	}
+	for option, value := range map[string]string{"command": u.Command, "reply": u.Reply} {
+		if hasControls(value) {
+			return fmt.Errorf("%s %q: must not contain control characters", option, value)
+		}
+	}
+	if u.Hostname != "" && !validHostname(u.Hostname) {
+		return fmt.Errorf("hostname %q: must be a domain name or an IP address, without a port", u.Hostname)
+	}
+	return u.checkOptions()
+}
+
+func (u *Upstream) checkOptions() error {
+	verifies := !u.Passthrough && !u.TLS.InsecureSkipVerify
+	switch {
+	case u.proto.Name != "line" && (u.Command != "" || u.Reply != ""):
+		return fmt.Errorf("command and reply belong to the line protocol, not to %q", u.Protocol)
+	case verifies && u.TLS.ServerName == "":
+		return errors.New("no tls_server_name to verify the upstream's certificate against")
+	case u.Passthrough && u.configuresTLS():
+		return errors.New("passthrough leaves TLS to downstream, so no tls option but tls_server_name has an effect")
+	case u.Passthrough && u.Policy == "optional":
+		return errors.New("policy optional does not go with passthrough: downstream has begun TLS by then")
+	case len(u.TLS.ExceptPorts) > 0:
+		return errors.New("except_ports has no effect: the upgrade is asked for at any port")
+	case u.HandshakeTimeout != 0 && u.TLS.HandshakeTimeout != 0:
+		return errors.New("handshake_timeout and tls_timeout are the same; set one of them")
+	case u.NegotiationTimeout < 0:
+		return fmt.Errorf("negotiation_timeout %s: must not be negative", time.Duration(u.NegotiationTimeout))
+	case u.HandshakeTimeout < 0 || u.TLS.HandshakeTimeout < 0:
+		return fmt.Errorf("handshake_timeout %s: must not be negative", time.Duration(min(u.HandshakeTimeout, u.TLS.HandshakeTimeout)))
+	}
+	return nil
+}
+
+// configuresTLS tells whether anything beside the server's name is set.
+func (u *Upstream) configuresTLS() bool {
+	t := u.TLS
+	return u.HandshakeTimeout != 0 || t.HandshakeTimeout != 0 || t.InsecureSkipVerify || t.CARaw != nil ||
+		len(t.RootCAPool)+len(t.RootCAPEMFiles)+len(t.Curves) > 0 || t.Renegotiation != "" ||
+		t.ClientCertificateAutomate != "" || t.ClientCertificateFile != "" || t.ClientCertificateKeyFile != ""
+}
+
+// Handle has the next handler reach the upstream, upgrades to it, and joins it with
+// downstream.
+func (u *Upstream) Handle(cx *layer4.Connection, next layer4.Handler) error {
+	config, err := u.configFor(cx)
+	if err != nil {
+		return err
+	}
+	down, leg := newLowerConn(cx), newLeg(cx, next)
+	conn, err := u.request(cx, leg, config)
+	switch {
+	case err == nil && u.Passthrough:
+		u.logger.Debug("negotiated upgrade with upstream, passing TLS through", u.fields(cx)...)
+		leg.join(down, leg.near)
+		return leg.finish(nil)
+	case err == nil:
+		u.logUpgrade(cx, conn)
+		leg.join(upgrade.Fresh(down, u.proto, config), conn)
+		return leg.finish(nil)
+	}
+	err = leg.finish(err)
+	if errors.Is(err, upgrade.ErrNotOffered) && u.Policy == "optional" {
+		return u.goOnInClear(cx, down, next)
+	}
+	return u.refuse(down, err, config)
+}
+
+func (u *Upstream) request(cx *layer4.Connection, leg *leg, config *upgrade.Config) (*upgrade.Conn, error) {
+	if u.Passthrough {
+		return upgrade.RequestPlaintext(cx.Context, leg.near, u.proto, config)
+	}
+	return upgrade.Request(cx.Context, leg.near, u.proto, config)
+}
+
+// goOnInClear starts over with an upstream that does not offer the upgrade: what has
+// been said on the first connection is not downstream's to know.
+func (u *Upstream) goOnInClear(cx *layer4.Connection, down *lowerConn, next layer4.Handler) error {
+	u.logger.Warn("upstream does not offer TLS, going on in clear", u.fields(cx)...)
+	leg := newLeg(cx, next)
+	leg.join(down, leg.near)
+	return leg.finish(nil)
+}
+
+// refuse ends downstream. One that waits for a ServerHello is not told in clear.
+func (u *Upstream) refuse(down *lowerConn, why error, config *upgrade.Config) error {
+	if !u.Passthrough {
+		upgrade.Unavailable(down, u.proto, config, why)
+	}
+	return fmt.Errorf("upgrading upstream: %w", why)
+}
+
+// configFor makes the configuration of one connection.
+func (u *Upstream) configFor(cx *layer4.Connection) (*upgrade.Config, error) {
+	config := *u.config
+	config.TLS = config.TLS.Clone()
+	config.TLS.ServerName = u.serverName(cx.Context.Value(layer4.ReplacerCtxKey).(*caddy.Replacer))
+	if config.TLS.ServerName == "" && !u.Passthrough && !u.TLS.InsecureSkipVerify {
+		return nil, fmt.Errorf("tls_server_name %q is empty for this connection", u.TLS.ServerName)
+	}
+	return &config, nil
+}
+
+// serverName is the upstream's. One to whom TLS is passed through is asked for by
+// the name that the client has asked for.
+func (u *Upstream) serverName(repl *caddy.Replacer) string {
+	if u.TLS.ServerName != "" || !u.Passthrough {
+		return repl.ReplaceAll(u.TLS.ServerName, "")
+	}
+	for _, key := range []string{"l4.tls.server_name", "l4.starttls.server_name"} {
+		if name, _ := repl.GetString(key); validHostname(name) {
+			return name
+		}
+	}
+	return ""
+}
+
+func (u *Upstream) logUpgrade(cx *layer4.Connection, conn *upgrade.Conn) {
+	state, _ := conn.TLSConnectionState()
+	u.logger.Debug("upgraded upstream", append(u.fields(cx),
+		zap.String("server_name", state.ServerName),
+		zap.String("version", tls.VersionName(state.Version)),
+		zap.String("cipher_suite", tls.CipherSuiteName(state.CipherSuite)))...)
+}
+
+func (u *Upstream) fields(cx *layer4.Connection) []zap.Field {
+	return []zap.Field{
+		zap.String("remote", cx.RemoteAddr().String()),
+		zap.String("protocol", u.proto.Name),
+	}
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner  = (*Upstream)(nil)
+	_ layer4.NextHandler = (*Upstream)(nil)
+)

@@ -1,0 +1,142 @@
+package l4starttls
+
+import (
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
+	"github.com/mholt/caddy-l4/layer4"
+
+	"github.com/l4starttls/caddy-l4-starttls/upgrade"
+)
+
+// UnmarshalCaddyfile sets up the Upstream from Caddyfile tokens. Syntax:
+//
+//	starttls_upstream <protocol> {
+//		policy                   required|optional
+//		passthrough
+//		negotiation_timeout      <duration>
+//		handshake_timeout        <duration>
+//		hostname                 <name>
+//		command                  <text>
+//		reply                    <text>
+//
+//		tls_client_auth          <automate_name> | <cert_file> <key_file>
+//		tls_curves               <curves...>
+//		tls_insecure_skip_verify
+//		tls_renegotiation        <never|once|freely>
+//		tls_server_name          <name>
+//		tls_timeout              <duration>
+//		tls_trust_pool           <module>
+//	}
+func (u *Upstream) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the handler's name
+	if !d.NextArg() {
+		return d.Errf("starttls_upstream wants a protocol; must be one of: %s", protocolNames(requestable))
+	}
+	u.Protocol = d.Val()
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	seen := make(map[string]bool)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		if seen[option] && option != "tls_curves" {
+			return d.Errf("duplicate starttls_upstream option %q", option)
+		}
+		seen[option] = true
+		if err := u.unmarshalOption(option, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func requestable(p *upgrade.Protocol) bool { return p.Request != nil }
+
+func (u *Upstream) unmarshalOption(option string, d *caddyfile.Dispenser) error {
+	switch option {
+	case "policy":
+		return oneArg(d, &u.Policy)
+	case "passthrough":
+		u.Passthrough = true
+		return noArgs(d)
+	case "negotiation_timeout":
+		return oneDuration(d, &u.NegotiationTimeout)
+	case "handshake_timeout":
+		return oneDuration(d, &u.HandshakeTimeout)
+	case "hostname":
+		return oneArg(d, &u.Hostname)
+	case "command":
+		return oneArg(d, &u.Command)
+	case "reply":
+		return oneArg(d, &u.Reply)
+	}
+	if strings.HasPrefix(option, "tls_") {
+		if u.TLS == nil {
+			u.TLS = new(reverseproxy.TLSConfig)
+		}
+		return u.unmarshalTLS(option, d)
+	}
+	return unknownUpstreamOption(option, d)
+}
+
+func unknownUpstreamOption(option string, d *caddyfile.Dispenser) error {
+	return d.Errf("unknown starttls_upstream option %q; must be one of: policy, passthrough, negotiation_timeout, "+
+		"handshake_timeout, hostname, command, reply, tls_client_auth, tls_curves, tls_insecure_skip_verify, "+
+		"tls_renegotiation, tls_server_name, tls_timeout, tls_trust_pool", option)
+}
+
+// unmarshalTLS takes the options of caddy-l4's proxy by the same names.
+func (u *Upstream) unmarshalTLS(option string, d *caddyfile.Dispenser) error {
+	switch option {
+	case "tls_client_auth":
+		return u.unmarshalClientAuth(d)
+	case "tls_curves":
+		return someArgs(d, &u.TLS.Curves)
+	case "tls_insecure_skip_verify":
+		u.TLS.InsecureSkipVerify = true
+		return noArgs(d)
+	case "tls_renegotiation":
+		return oneArg(d, &u.TLS.Renegotiation)
+	case "tls_server_name":
+		return oneArg(d, &u.TLS.ServerName)
+	case "tls_timeout":
+		return oneDuration(d, &u.TLS.HandshakeTimeout)
+	case "tls_trust_pool":
+		return u.unmarshalTrustPool(d)
+	}
+	return unknownUpstreamOption(option, d)
+}
+
+func (u *Upstream) unmarshalClientAuth(d *caddyfile.Dispenser) error {
+	switch args := d.RemainingArgs(); len(args) {
+	case 1:
+		u.TLS.ClientCertificateAutomate = args[0]
+	case 2:
+		u.TLS.ClientCertificateFile, u.TLS.ClientCertificateKeyFile = args[0], args[1]
+	default:
+		return d.ArgErr()
+	}
+	return nil
+}
+
+func (u *Upstream) unmarshalTrustPool(d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return d.ArgErr()
+	}
+	name := d.Val()
+	module, err := caddyfile.UnmarshalModule(d, "tls.ca_pool.source."+name)
+	if err != nil {
+		return err
+	}
+	if _, ok := module.(caddytls.CA); !ok {
+		return d.Errf("CA module %q is not a certificate pool provider", name)
+	}
+	u.TLS.CARaw, err = layer4.SetModuleNameInline("provider", name, caddyconfig.JSON(module, nil))
+	return err
+}
+
+var _ caddyfile.Unmarshaler = (*Upstream)(nil)
