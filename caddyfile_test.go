@@ -120,6 +120,22 @@ func TestJSONErrors(t *testing.T) {
 			`{"handle": [{"handler": "starttls", "protocol": "smtp", "connection_policies": [{"protocol_min": "tls9"}]}]}`,
 			"setting up connection policies: ",
 		},
+		"upstream without a protocol": {
+			`{"handle": [{"handler": "starttls_upstream", "tls": {"server_name": "mail.example.com"}}]}`,
+			"no protocol; must be one of: imap, ",
+		},
+		"upstream with excepted ports": {
+			`{"handle": [{"handler": "starttls_upstream", "protocol": "smtp", "tls": {"server_name": "mail.example.com", "except_ports": ["25"]}}]}`,
+			"except_ports has no effect",
+		},
+		"upstream with a certificate but no key": {
+			`{"handle": [{"handler": "starttls_upstream", "protocol": "smtp", "tls": {"server_name": "mail.example.com", "client_certificate_file": "cert.pem"}}]}`,
+			"client_certificate_file specified without client_certificate_key_file",
+		},
+		"upstream with a command of two lines": {
+			`{"handle": [{"handler": "starttls_upstream", "protocol": "line", "command": "A\nB", "tls": {"server_name": "mail.example.com"}}]}`,
+			`command "A\nB": must not contain control characters`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := `{"apps": {"layer4": {"servers": {"srv0": {"listen": ["127.0.0.1:0"], "routes": [` + test.route + `]}}}}}`

@@ -28,6 +28,18 @@
 //		}
 //	}
 //
+// The starttls_upstream handler does the same outwards, for upstreams that demand an
+// upgrade:
+//
+//	127.0.0.1:1389 {
+//		route {
+//			starttls_upstream ldap {
+//				tls_server_name ldap.example.com
+//			}
+//			proxy ldap.example.com:389
+//		}
+//	}
+//
 // What the protocols say lives in the package upgrade, which knows nothing of
 // Caddy; this package knows nothing of the protocols' bytes.
 package l4starttls

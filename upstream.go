@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
 	"github.com/mholt/caddy-l4/layer4"
 	"go.uber.org/zap"
 
@@ -90,15 +91,46 @@ func (u *Upstream) Provision(ctx caddy.Context) error {
 		NegotiationTimeout: time.Duration(u.NegotiationTimeout),
 		HandshakeTimeout:   time.Duration(max(u.HandshakeTimeout, u.TLS.HandshakeTimeout)), // one of them at most
 	}
-	client, err := u.TLS.MakeTLSClientConfig(ctx)
+	var err error
+	u.config.TLS, err = u.clientTLS(ctx)
+	return err
+}
+
+// clientTLS is Caddy's for HTTP upstreams, but for a managed client certificate, which
+// that would begin to obtain while a configuration is merely validated.
+func (u *Upstream) clientTLS(ctx caddy.Context) (*tls.Config, error) {
+	options := *u.TLS
+	options.ClientCertificateAutomate = ""
+	config, err := options.MakeTLSClientConfig(ctx)
 	if err != nil {
-		return fmt.Errorf("making TLS client config: %w", err)
+		return nil, fmt.Errorf("making TLS client config: %w", err)
 	}
-	if client == nil {
-		client = new(tls.Config)
+	if config == nil { // all defaults
+		config = new(tls.Config)
 	}
-	u.config.TLS = client
-	return nil
+	name := u.TLS.ClientCertificateAutomate
+	if name == "" {
+		return config, nil
+	}
+	app, err := ctx.App("starttls")
+	if err != nil {
+		return nil, fmt.Errorf("getting starttls app: %w", err)
+	}
+	config.GetClientCertificate = func(request *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		return managedCertificate(name, request)
+	}
+	return config, app.(*App).register([]string{name})
+}
+
+// managedCertificate chooses among the certificates that Caddy has for a name.
+func managedCertificate(name string, request *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	var why error
+	for _, cert := range caddytls.AllMatchingCertificates(name) {
+		if why = request.SupportsCertificate(&cert.Certificate); why == nil {
+			return &cert.Certificate, nil
+		}
+	}
+	return nil, errors.Join(fmt.Errorf("no client certificate for %q that the upstream accepts", name), why)
 }
 
 // check finds what is wrong with a configuration before anything listens.
