@@ -205,7 +205,9 @@ func (u *Upstream) Handle(cx *layer4.Connection, next layer4.Handler) error {
 		return leg.finish(nil)
 	case err == nil:
 		u.logUpgrade(cx, conn)
-		leg.join(upgrade.Fresh(down, u.proto, config), conn)
+		exchange := upgrade.Fresh(down, u.proto, config)
+		leg.join(exchange, conn)
+		exchange.Finish(nil)
 		return leg.finish(nil)
 	}
 	err = leg.finish(err)
