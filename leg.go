@@ -24,13 +24,11 @@ type leg struct {
 	err  error // of the next handler, once it is done
 }
 
-// newLeg has the next handler run on a connection of its own: it may outlast cx, of
-// whose buffer it must not have a part then. It shares the variables and
-// placeholders.
-func newLeg(cx *layer4.Connection, next layer4.Handler) *leg {
-	near, far := newPipe(cx)
-	inner := layer4.WrapConnection(far, nil, cx.Logger)
-	inner.Context = cx.Context
+// newLeg has the next handler run on a connection of its own, which shares all but
+// the bytes of the client's.
+func newLeg(down *lowerConn, next layer4.Handler) *leg {
+	near, far := newPipe(down)
+	inner := down.Wrap(far) // down has taken what was in the buffer
 	l := &leg{near: near, done: make(chan struct{})}
 	go func() {
 		l.err = next.Handle(inner)
@@ -40,9 +38,9 @@ func newLeg(cx *layer4.Connection, next layer4.Handler) *leg {
 	return l
 }
 
-// finish ends the connection and waits for the next handler. If that could not
-// reach the upstream, this is the cause of anything else.
-func (l *leg) finish(err error) error {
+// end ends the connection and gives the next handler time to end, too. If that could
+// not reach the upstream, this is the cause of anything else.
+func (l *leg) end(err error) error {
 	_ = l.near.Close()
 	select {
 	case <-l.done:
@@ -52,6 +50,19 @@ func (l *leg) finish(err error) error {
 	case <-time.After(legTimeout):
 	}
 	return err
+}
+
+// wait ends the connection and waits for the next handler, which may read from a
+// buffer that is reused once we have returned. The client does not wait with us.
+func (l *leg) wait(down *lowerConn) {
+	_ = l.end(nil)
+	select {
+	case <-l.done:
+		return
+	default:
+	}
+	_ = base(down).Close()
+	<-l.done
 }
 
 // closeWriter is a connection that can be ended in one direction.
@@ -95,6 +106,13 @@ func pass(to, from closeWriter) error {
 // to read is not taken from it.
 func endAbruptly(conn net.Conn) {
 	_ = conn.SetReadDeadline(time.Now())
+	if below, ok := base(conn).(closeWriter); ok {
+		_ = below.CloseWrite()
+	}
+}
+
+// base is the connection below all TLS.
+func base(conn net.Conn) net.Conn {
 	for {
 		switch c := conn.(type) {
 		case *lowerConn:
@@ -103,11 +121,8 @@ func endAbruptly(conn net.Conn) {
 			conn = c.Conn
 		case interface{ NetConn() net.Conn }:
 			conn = c.NetConn()
-		case closeWriter:
-			_ = c.CloseWrite()
-			return
 		default:
-			return
+			return conn
 		}
 	}
 }

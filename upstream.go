@@ -196,22 +196,25 @@ func (u *Upstream) Handle(cx *layer4.Connection, next layer4.Handler) error {
 	if err != nil {
 		return err
 	}
-	down, leg := newLowerConn(cx), newLeg(cx, next)
+	down := newLowerConn(cx)
+	leg := newLeg(down, next)
+	defer leg.wait(down)
 	conn, err := u.request(cx, leg, config)
 	switch {
 	case err == nil && u.Passthrough:
 		u.logger.Debug("negotiated upgrade with upstream, passing TLS through", u.fields(cx)...)
 		leg.join(down, leg.near)
-		return leg.finish(nil)
+		return nil
 	case err == nil:
 		u.logUpgrade(cx, conn)
 		exchange := upgrade.Fresh(down, u.proto, config)
 		leg.join(exchange, conn)
 		exchange.Finish(nil)
-		return leg.finish(nil)
+		return nil
 	}
-	err = leg.finish(err)
+	err = leg.end(err)
 	if errors.Is(err, upgrade.ErrNotOffered) && u.Policy == "optional" {
+		leg.wait(down)
 		return u.goOnInClear(cx, down, next)
 	}
 	return u.refuse(down, err, config)
@@ -228,9 +231,10 @@ func (u *Upstream) request(cx *layer4.Connection, leg *leg, config *upgrade.Conf
 // been said on the first connection is not downstream's to know.
 func (u *Upstream) goOnInClear(cx *layer4.Connection, down *lowerConn, next layer4.Handler) error {
 	u.logger.Warn("upstream does not offer TLS, going on in clear", u.fields(cx)...)
-	leg := newLeg(cx, next)
+	leg := newLeg(down, next)
 	leg.join(down, leg.near)
-	return leg.finish(nil)
+	leg.wait(down)
+	return leg.err
 }
 
 // refuse ends downstream. One that waits for a ServerHello is not told in clear.
