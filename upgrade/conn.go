@@ -85,7 +85,7 @@ func (c *Conn) startTLS(ctx context.Context, read, goAhead []byte) error {
 	c.buf = append(c.buf, read...)
 	err := c.boundary(goAhead)
 	if err == nil {
-		err = c.handshake(ctx, stop)
+		err = interrupted(ctx, c.handshake(ctx, stop))
 	}
 	if err != nil {
 		c.spoil(err)
@@ -184,6 +184,10 @@ func (c *Conn) handshake(ctx context.Context, stop func() bool) error {
 		return err
 	}
 	c.tls.Store(t)
+	c.negotiated.Store(true)
+	if c.session != nil {
+		c.session.written, c.session.resume = false, nil
+	}
 	return nil
 }
 

@@ -17,7 +17,7 @@ var IMAP = &Protocol{
 	Request:     imapRequest,
 	Farewell:    imapFarewell,
 	Rejoin:      newIMAPRejoin,
-	Inside:      func(s *Session) Filter { return newGreeter(s, "* OK %s IMAP4rev1 server ready") },
+	Greeting:    "* OK %s IMAP4rev1 server ready",
 }
 
 func imapAccept(s *Session) error {
@@ -172,7 +172,7 @@ func imapRequest(s *Session) error {
 	case word != "OK":
 		return ErrMalformed
 	}
-	offered := imapOffers(line)
+	offered := imapOffers(s, line)
 	if !offered {
 		if offered, err = imapAsk(s, "a001", "CAPABILITY"); err != nil {
 			return err
@@ -196,7 +196,7 @@ func imapAsk(s *Session, tag, command string) (offered bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		offered = offered || imapOffers(line)
+		offered = imapOffers(s, line) || offered
 		switch first, word, _ := imapResponse(line); {
 		case first == tag && word == "OK":
 			return offered, nil
@@ -242,9 +242,20 @@ func imapList(line string) (before, list, after string, ok bool) {
 	return before + text[:len(code)], list, "]" + after, ok
 }
 
-func imapOffers(line string) bool {
-	_, list, _, _ := imapList(line)
-	return slices.ContainsFunc(strings.Split(list, " "), isSTARTTLS)
+// imapOffers looks for STARTTLS, and on the way for ways to log in: the LOGIN command
+// unless it is disabled (RFC 9051 section 6.2.3), and mechanisms.
+func imapOffers(s *Session, line string) bool {
+	_, list, _, ok := imapList(line)
+	if !ok {
+		return false
+	}
+	words := strings.Split(list, " ")
+	s.SetPlaintextLogin(!slices.ContainsFunc(words, isLoginDisabled) || slices.ContainsFunc(words, isIMAPMechanism))
+	return slices.ContainsFunc(words, isSTARTTLS)
 }
+
+func isLoginDisabled(word string) bool { return strings.EqualFold(word, "LOGINDISABLED") }
+
+func isIMAPMechanism(word string) bool { return strings.HasPrefix(strings.ToUpper(word), "AUTH=") }
 
 func isSTARTTLS(word string) bool { return strings.EqualFold(word, "STARTTLS") }

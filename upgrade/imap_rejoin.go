@@ -122,8 +122,7 @@ func (f *imapRejoin) strip(x *Exchange, line []byte) []byte {
 		return line
 	}
 	words := strings.Split(list, " ")
-	disabled := func(word string) bool { return strings.EqualFold(word, "LOGINDISABLED") }
-	if !f.warned && slices.ContainsFunc(words, disabled) {
+	if !f.warned && slices.ContainsFunc(words, isLoginDisabled) {
 		f.warned = true
 		x.Warn(imapLoginDisabled)
 	}

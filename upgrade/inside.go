@@ -20,10 +20,8 @@ func Fresh(down net.Conn, proto *Protocol, config *Config) *Exchange {
 	if proto.Inside != nil {
 		x.filter = proto.Inside(c.session)
 	}
+	_, _ = c.Write(c.greeting()) // a client that is gone is noticed by the next Read
 	x.begin()
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	_ = x.flush() // a client that is gone is noticed by the next Read
 	return x
 }
 
@@ -101,27 +99,27 @@ func unavailableForTLS(why error) bool {
 	return unavailableText(why, "Upstream not available") != "Upstream not available"
 }
 
-// A greeter greets, and that was all.
-type greeter struct{ greeting string }
-
-// newGreeter puts the server's name into a greeting. It is the one that was
-// verified, if any was.
-func newGreeter(s *Session, format string) Filter {
-	name := s.PeerName()
-	if name == "" {
-		name = s.Hostname()
+// greeting is one in the name of the server, or in ours if it has none.
+func (c *Conn) greeting() []byte {
+	if c.proto == nil || c.proto.Greeting == "" {
+		return nil
 	}
-	return greeter{fmt.Sprintf(format, name) + "\r\n"}
+	name := c.session.PeerName()
+	if name == "" {
+		name = c.session.Hostname()
+	}
+	return fmt.Appendf(nil, c.proto.Greeting+"\r\n", name)
 }
 
-// Start implements Filter.
-func (g greeter) Start(x *Exchange) {
-	x.ToClient([]byte(g.greeting))
-	x.Done()
+// Greet puts a greeting in front of what is read next. It is for client software
+// that insists on reading one, such as net/smtp, once the connection has been
+// upgraded: servers of SMTP, LMTP, IMAP and POP3 greet in clear alone, and what is
+// said there is not to be relied on. Where nobody waits for a greeting it does
+// nothing.
+func (c *Conn) Greet() {
+	c.readMu.Lock()
+	defer c.readMu.Unlock()
+	if c.tls.Load() != nil {
+		c.buf = append(c.greeting(), c.buf...)
+	}
 }
-
-// FromClient implements Filter.
-func (greeter) FromClient(*Exchange, []byte) int { return 0 }
-
-// FromBackend implements Filter.
-func (greeter) FromBackend(*Exchange, []byte) int { return 0 }

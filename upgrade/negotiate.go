@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"time"
 )
 
@@ -57,10 +58,7 @@ func (c *Conn) Negotiate(ctx context.Context) error {
 		return err
 	}
 	if !c.committed {
-		if err := c.StartTLS(ctx); err != nil {
-			return err
-		}
-		c.session.written, c.session.resume = false, nil
+		return c.StartTLS(ctx)
 	}
 	c.negotiated.Store(true)
 	return nil
@@ -79,7 +77,7 @@ func (c *Conn) Plaintext(ctx context.Context) error {
 	if c.broken != nil {
 		return c.broken
 	}
-	err := c.plaintext()
+	err := interrupted(ctx, c.plaintext(ctx))
 	if errors.Is(err, errCommitted) {
 		c.committed, err = true, nil
 		c.negotiated.Store(true)
@@ -97,7 +95,7 @@ func (c *Conn) Plaintext(ctx context.Context) error {
 	return c.broken
 }
 
-func (c *Conn) plaintext() error {
+func (c *Conn) plaintext(ctx context.Context) error {
 	role := c.proto.Accept
 	if c.client {
 		role = c.proto.Request
@@ -107,10 +105,10 @@ func (c *Conn) plaintext() error {
 	}
 	c.session = newSession(c)
 	deadline := time.Now().Add(c.config.negotiationTimeout())
-	if err := c.raw.SetDeadline(deadline); err != nil {
-		return err
+	if err := errors.Join(c.raw.SetDeadline(deadline), ctx.Err()); err != nil {
+		return err // a context that ended before had its own deadline overwritten
 	}
-	if direct, err := c.beginsWithTLS(deadline); direct || err != nil {
+	if direct, err := c.beginsWithTLS(ctx, deadline); direct || err != nil {
 		return err
 	}
 	if err := role(c.session); err != nil {
@@ -122,21 +120,21 @@ func (c *Conn) plaintext() error {
 // beginsWithTLS looks for a ClientHello in place of the negotiation. Where the server
 // speaks first, a client that waits for the greeting sends nothing, and has it after
 // a moment, of which the deadline of the whole phase takes no notice.
-func (c *Conn) beginsWithTLS(deadline time.Time) (bool, error) {
+func (c *Conn) beginsWithTLS(ctx context.Context, deadline time.Time) (bool, error) {
 	if c.client || !c.config.ImplicitTLS {
 		return false, nil
 	}
 	if c.proto.ServerFirst {
 		_ = c.raw.SetReadDeadline(time.Now().Add(c.config.implicitTLSDelay()))
 	}
-	var err error
-	if len(c.buf) == 0 {
+	err := ctx.Err()
+	if err == nil && len(c.buf) == 0 {
 		err = c.session.fill()
 	}
 	if c.proto.ServerFirst {
 		_ = c.raw.SetReadDeadline(deadline)
 		if errors.Is(err, ErrTimeout) {
-			return false, nil
+			return false, ctx.Err()
 		}
 	}
 	c.direct = err == nil && c.buf[0] == recordTypeHandshake
@@ -146,6 +144,24 @@ func (c *Conn) beginsWithTLS(deadline time.Time) (bool, error) {
 // Committed tells whether the client has gone on in clear, as Config.Optional
 // allows. The connection is then used as it is.
 func (c *Conn) Committed() bool { return c.committed }
+
+// interrupted names the context where it was its end that ended a read or a write.
+func interrupted(ctx context.Context, err error) error {
+	if !errors.Is(err, ErrTimeout) && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
+		return context.DeadlineExceeded // which the connection has noticed first
+	}
+	return err
+}
+
+func cancelled(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
 
 // named adds the package's and the protocol's name to an error, once.
 func (c *Conn) named(err error) error {
@@ -159,7 +175,7 @@ func (c *Conn) named(err error) error {
 // waits a little for it to read them: closing at once would reset the connection
 // and take the words away again if the client has sent more than we have read.
 func (c *Conn) farewell(why error) {
-	if c.client || peerIsGone(why) || c.session == nil {
+	if c.client || peerIsGone(why) || c.session == nil || cancelled(why) {
 		return
 	}
 	_ = c.raw.SetDeadline(time.Now().Add(farewellTimeout))
@@ -208,4 +224,14 @@ func (c *Conn) ServerName() string {
 		return ""
 	}
 	return c.session.serverName
+}
+
+// PlaintextLogin tells whether the server lets a client log in without TLS, by
+// whatever mechanism, according to what it said before TLS. It is known to a client
+// that got that far, in the protocols that have a word for it.
+func (c *Conn) PlaintextLogin() (offered, known bool) {
+	if c.session == nil {
+		return false, false
+	}
+	return c.session.plaintextLogin, c.session.loginKnown
 }

@@ -16,7 +16,7 @@ var POP3 = &Protocol{
 	Request:       pop3Request,
 	Farewell:      pop3Farewell,
 	Rejoin:        newPOP3Rejoin,
-	Inside:        func(s *Session) Filter { return newGreeter(s, "+OK %s POP3 server ready") },
+	Greeting:      "+OK %s POP3 server ready",
 }
 
 func pop3CheckGreeting(text string) error {
@@ -105,7 +105,7 @@ func pop3Request(s *Session) error {
 	if err := pop3Expect(s, ErrNotOffered); err != nil {
 		return err
 	}
-	offered := false
+	offered, login := false, false
 	for {
 		line, err := s.ReadLine()
 		if err != nil {
@@ -115,7 +115,9 @@ func pop3Request(s *Session) error {
 			break
 		}
 		offered = offered || strings.EqualFold(strings.TrimSpace(line), "STLS")
+		login = login || isPOP3Login([]byte(line))
 	}
+	s.SetPlaintextLogin(login)
 	if !offered {
 		return ErrNotOffered
 	}
@@ -123,6 +125,13 @@ func pop3Request(s *Session) error {
 		return err
 	}
 	return pop3Expect(s, ErrRefused)
+}
+
+// isPOP3Login knows the capabilities that are ways to log in (RFC 2449 section 6.3,
+// RFC 5034 section 3).
+func isPOP3Login(line []byte) bool {
+	words := bytes.Fields(bytes.ToUpper(line))
+	return len(words) == 1 && string(words[0]) == "USER" || len(words) > 1 && string(words[0]) == "SASL"
 }
 
 // pop3Expect reads a line that says yes.
@@ -221,7 +230,7 @@ func (f *pop3Rejoin) capability(x *Exchange, line []byte) {
 	case len(words) == 1 && string(words[0]) == "STLS", len(words) > 0 && string(words[0]) == "XCLIENT":
 		f.stripped = true // Dovecot offers XCLIENT to addresses that it trusts, such as ours
 		return
-	case len(words) == 1 && string(words[0]) == "USER", len(words) > 1 && string(words[0]) == "SASL":
+	case isPOP3Login(line):
 		f.login = true
 	}
 	x.ToClient(line)

@@ -56,6 +56,11 @@ type Protocol struct {
 	// starts afresh. Nil if there is nothing to reconcile.
 	Rejoin func(*Session) Filter
 
+	// Greeting is what a server greets with, %s being its name: it does so in clear
+	// alone, and whoever is let in after the upgrade may want a greeting, too. Empty
+	// where the server speaks after the upgrade, or the client speaks first.
+	Greeting string
+
 	// Inside makes the filter that has a server which we have upgraded to look like
 	// one in clear that starts afresh. Nil if it does so by itself.
 	Inside func(*Session) Filter

@@ -29,6 +29,8 @@ type Session struct {
 	goAhead           []byte
 	hello, serverName string
 
+	plaintextLogin, loginKnown bool // what a server has said of it
+
 	last   []byte // the command that was read last
 	resume []byte // what a client that goes on in clear has established
 }
@@ -82,6 +84,10 @@ func (s *Session) SetServerName(name string) {
 		s.serverName = name
 	}
 }
+
+// SetPlaintextLogin keeps, for a client, whether the server lets it log in without
+// TLS. A later word counts more than an earlier one.
+func (s *Session) SetPlaintextLogin(offered bool) { s.plaintextLogin, s.loginKnown = offered, true }
 
 // Warn passes on what an administrator should change at the backend.
 func (s *Session) Warn(message string) { s.conn.config.warn(message) }

@@ -143,6 +143,9 @@ func sieveRequest(s *Session) error {
 	offered := false
 	for _, line := range lines {
 		offered = offered || isSieveSTARTTLS(line)
+		if sieveCapability(line) == `"SASL"` {
+			s.SetPlaintextLogin(!isSieveNoLogin(line))
+		}
 	}
 	if !offered {
 		return ErrNotOffered
@@ -195,6 +198,12 @@ func sieveData(line string) bool { return strings.HasPrefix(line, `"`) || string
 
 func isSieveSTARTTLS(line string) bool {
 	return strings.TrimSpace(strings.ToUpper(line)) == `"STARTTLS"`
+}
+
+// isSieveNoLogin tells whether a line announces that there is no mechanism to log in
+// with (RFC 5804 section 1.7).
+func isSieveNoLogin(line string) bool {
+	return strings.EqualFold(strings.TrimSpace(line), `"SASL" ""`)
 }
 
 // sieveCapability is the name that a line of the list begins with, quoted and in

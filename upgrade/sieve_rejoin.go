@@ -83,7 +83,7 @@ func (f *sieveRejoin) capability(x *Exchange, text string) (done bool) {
 	case next == "greeting" && !sieveData(text):
 		x.EndFor(ErrBackend)
 		return true
-	case !f.warned && strings.EqualFold(strings.TrimSpace(text), `"SASL" ""`):
+	case !f.warned && isSieveNoLogin(text):
 		f.warned = true
 		x.Warn(sieveNoLogin)
 	}

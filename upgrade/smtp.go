@@ -16,7 +16,7 @@ var SMTP = &Protocol{
 	Request:     func(s *Session) error { return smtpRequest(s, "EHLO") },
 	Farewell:    smtpFarewell,
 	Rejoin:      func(s *Session) Filter { return newSMTPRejoin(s, false) },
-	Inside:      func(s *Session) Filter { return newGreeter(s, "220 %s ESMTP") },
+	Greeting:    "220 %s ESMTP",
 }
 
 // LMTP is SMTP with LHLO (RFC 2033 section 4.1) and a reply to each recipient.
@@ -28,7 +28,7 @@ var LMTP = &Protocol{
 	Request:     func(s *Session) error { return smtpRequest(s, "LHLO") },
 	Farewell:    smtpFarewell,
 	Rejoin:      func(s *Session) Filter { return newSMTPRejoin(s, true) },
-	Inside:      func(s *Session) Filter { return newGreeter(s, "220 %s LMTP") },
+	Greeting:    "220 %s LMTP",
 }
 
 func smtpAccept(s *Session, hello string) error {
@@ -151,6 +151,7 @@ func smtpRequest(s *Session, hello string) error {
 	offered := slices.ContainsFunc(lines[1:], func(text string) bool {
 		return strings.EqualFold(strings.TrimSpace(text), "STARTTLS")
 	})
+	s.SetPlaintextLogin(slices.ContainsFunc(lines[1:], isSMTPAuth))
 	if !offered {
 		return ErrNotOffered
 	}
@@ -159,6 +160,12 @@ func smtpRequest(s *Session, hello string) error {
 	}
 	_, err = smtpExpect(s, "220", ErrRefused)
 	return err
+}
+
+// isSMTPAuth knows the keyword of RFC 4954 section 3, and how it was written before.
+func isSMTPAuth(text string) bool {
+	verb, _ := splitVerb(text)
+	return verb == "AUTH" || strings.HasPrefix(verb, "AUTH=")
 }
 
 // smtpExpect reads one reply, of any number of lines, and returns their texts.

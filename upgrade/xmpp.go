@@ -259,13 +259,17 @@ func xmppFindOffer(s *Session, x *xmppStream) error {
 	if features.kind != xmppStart || !features.is(xmppStreams, "features") {
 		return xmppNoConsent(features)
 	}
-	offered := false
+	offered, login := false, false
 	for t := features; !features.empty && (t.kind != xmppEnd || t.depth > features.depth); {
 		if t, err = xmppRead(s, x); err != nil {
 			return err
 		}
-		offered = offered || t.kind == xmppStart && t.depth == 2 && t.is(xmppTLS, "starttls")
+		if t.kind == xmppStart && t.depth == 2 {
+			offered = offered || t.is(xmppTLS, "starttls")
+			login = login || t.is(xmppSASL, "mechanisms")
+		}
 	}
+	s.SetPlaintextLogin(login)
 	if !offered {
 		return ErrNotOffered
 	}
