@@ -104,6 +104,12 @@ func freeAddr(t testing.TB) string {
 	return ""
 }
 
+// freeAddrOn is freeAddr for another loopback address.
+func freeAddrOn(t testing.TB, ip string) string {
+	t.Helper()
+	return net.JoinHostPort(ip, port(t, freeAddr(t)))
+}
+
 func bindable(addr string) bool {
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -319,10 +325,16 @@ func startCaddy(t testing.TB, layer4 string, hosts []string, addrs ...string) *c
 // startCaddyWith is startCaddy with further global options.
 func startCaddyWith(t testing.TB, global, layer4 string, hosts []string, addrs ...string) *caddyServer {
 	t.Helper()
+	return startCaddyfile(t, func(storage string) string { return caddyfile(storage, global, layer4) }, hosts, addrs...)
+}
+
+// startCaddyfile is startCaddy with a whole Caddyfile, which has to name the storage.
+func startCaddyfile(t testing.TB, config func(storage string) string, hosts []string, addrs ...string) *caddyServer {
+	t.Helper()
 	dir := t.TempDir()
 	c := &caddyServer{storage: filepath.Join(dir, "storage")}
-	config := writeFile(t, dir, "Caddyfile", caddyfile(c.storage, global, layer4))
-	cmd := exec.Command(caddyBinary(t), "run", "--adapter", "caddyfile", "--config", config)
+	file := writeFile(t, dir, "Caddyfile", config(c.storage))
+	cmd := exec.Command(caddyBinary(t), "run", "--adapter", "caddyfile", "--config", file)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
 	c.process = startCmd(t, cmd)
@@ -335,17 +347,23 @@ func startCaddyWith(t testing.TB, global, layer4 string, hosts []string, addrs .
 
 func caddyfile(storage, global, layer4 string) string {
 	return fmt.Sprintf(`{
-	admin off
-	local_certs
-	skip_install_trust
-	debug
-	storage file_system %q
+	%s
 	%s
 	layer4 {
 		%s
 	}
 }
-`, storage, global, layer4)
+`, testOptions(storage), global, layer4)
+}
+
+// testOptions keep a Caddy to itself.
+func testOptions(storage string) string {
+	return fmt.Sprintf(`
+	admin off
+	local_certs
+	skip_install_trust
+	debug
+	storage file_system %q`, storage)
 }
 
 // ready looks for certificates in the log, not in the storage: a handshake before

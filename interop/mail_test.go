@@ -102,9 +102,14 @@ func (f *mailFront) read(t testing.TB, proto string) string {
 func (d *dovecot) delivered(t testing.TB, count int) {
 	t.Helper()
 	eventually(t, startTimeout, fmt.Sprintf("%d mails", count), func() bool {
-		mails, _ := filepath.Glob(filepath.Join(d.home, mailUser, "Maildir", "[nc]*", "*,S=*"))
-		return len(mails) >= count
+		return len(d.mails()) >= count
 	})
+}
+
+// mails returns the files in the mailbox.
+func (d *dovecot) mails() []string {
+	mails, _ := filepath.Glob(filepath.Join(d.home, mailUser, "Maildir", "[nc]*", "*,S=*"))
+	return mails
 }
 
 // message returns a mail with the given subject, and with what breaks a mail when

@@ -3,7 +3,6 @@ package interop
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -32,10 +31,16 @@ smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
 // startPublicMX runs Postfix, and Caddy in front, which tells it who is calling.
 func startPublicMX(t testing.TB) *publicMX {
 	t.Helper()
+	return startPublicMXFor(t, "mx.example.com")
+}
+
+// startPublicMXFor is startPublicMX with the name in the certificate.
+func startPublicMXFor(t testing.TB, host string) *publicMX {
+	t.Helper()
 	mx := &publicMX{dovecot: startDovecot(t, tlsOff)}
 	var backend string
 	backend, mx.log = startPostfixWith(t, mx.dovecot, mxSettings, "")
-	mx.front = startFrontBefore(t, "smtp", []string{"mx.example.com"}, "send_proxy_protocol\nproxy "+backend, "policy optional")
+	mx.front = startFrontBefore(t, "smtp", []string{host}, "send_proxy_protocol\nproxy "+backend, "policy optional")
 	return mx
 }
 
@@ -88,14 +93,22 @@ func TestPublicMX(t *testing.T) {
 // requireReceived requires that a mail has a Received field that matches.
 func (d *dovecot) requireReceived(t testing.TB, pattern string) {
 	t.Helper()
-	files, _ := filepath.Glob(filepath.Join(d.home, mailUser, "Maildir", "[nc]*", "*,S=*"))
-	var all string
+	d.received(t, pattern)
+}
+
+// received returns the mail that has a Received field that matches.
+func (d *dovecot) received(t testing.TB, pattern string) string {
+	t.Helper()
+	files := d.mails()
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
-		all += string(text)
+		if matches("(?m)^Received: "+pattern, string(text)) {
+			return string(text)
+		}
 	}
-	require.Regexp(t, "Received: "+pattern, all)
+	require.FailNow(t, "no mail was received "+pattern, "%q", files)
+	return ""
 }
 
 // TestPublicMXRelaysForNobody has a stranger send to elsewhere. Postfix would relay

@@ -2,9 +2,6 @@ package interop
 
 import (
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -51,18 +48,11 @@ https://` + siteHost + `:%[2]s {
 func TestListenerWrapper(t *testing.T) {
 	t.Parallel()
 	need(t, "curl")
-	dir := t.TempDir()
 	addr := freeAddr(t)
-	c := &caddyServer{storage: filepath.Join(dir, "storage")}
-	config := fmt.Sprintf(wrappedPort, c.storage, port(t, addr), startPostgres(t).addr, startSlapd(t))
-	cmd := exec.Command(caddyBinary(t), "run", "--adapter", "caddyfile", "--config", writeFile(t, dir, "Caddyfile", config))
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
-	c.process = startCmd(t, cmd)
-	eventually(t, startTimeout, "Caddy and its certificates", func() bool {
-		require.False(t, c.exited(), "Caddy ended: %s", c.Log())
-		return c.ready([]string{siteHost, pgHost, ldapHost}, []string{addr})
-	})
+	db, directory := startPostgres(t).addr, startSlapd(t)
+	c := startCaddyfile(t, func(storage string) string {
+		return fmt.Sprintf(wrappedPort, storage, port(t, addr), db, directory)
+	}, []string{siteHost, pgHost, ldapHost}, addr)
 
 	for version, proto := range map[string]string{"--http1.1": "HTTP/1.1", "--http2": "HTTP/2.0"} {
 		t.Run("https "+version, func(t *testing.T) {
