@@ -48,17 +48,25 @@ func startDovecot(t testing.TB, tls string) *dovecot {
 // so override what is there.
 func startDovecotWith(t testing.TB, tls, extra string) *dovecot {
 	t.Helper()
+	return startDovecotOn(t, "127.0.0.1", tls, extra)
+}
+
+// startDovecotOn is startDovecotWith on an address of its own. To Dovecot, a client
+// with the server's address is one on TLS.
+func startDovecotOn(t testing.TB, ip, tls, extra string) *dovecot {
+	t.Helper()
 	need(t, "dovecot")
 	needRoot(t)
 	dir := serverDir(t)
 	d := &dovecot{
-		imap: freeAddr(t), pop3: freeAddr(t), lmtp: freeAddr(t), sieve: freeAddr(t), sasl: freeAddr(t),
+		imap: freeAddrOn(t, ip), pop3: freeAddrOn(t, ip), lmtp: freeAddrOn(t, ip),
+		sieve: freeAddrOn(t, ip), sasl: freeAddrOn(t, ip),
 	}
 	d.home = filepath.Join(dir, "home")
 	require.NoError(t, os.Mkdir(d.home, 0o700))
 	require.NoError(t, os.Chown(d.home, mailUID, mailUID))
 	writeFile(t, dir, "users", mailUser+":{PLAIN}"+mailPassword+"\n")
-	config := writeFile(t, dir, "dovecot.conf", d.config(t, dir, tls)+extra)
+	config := writeFile(t, dir, "dovecot.conf", d.config(t, dir, ip, tls)+extra)
 	d.process = startProcess(t, "dovecot", "-F", "-c", config)
 	for _, addr := range []string{d.imap, d.pop3, d.lmtp, d.sieve, d.sasl} {
 		waitTCP(t, addr)
@@ -66,16 +74,16 @@ func startDovecotWith(t testing.TB, tls, extra string) *dovecot {
 	return d
 }
 
-func (d *dovecot) config(t testing.TB, dir, tls string) string {
+func (d *dovecot) config(t testing.TB, dir, ip, tls string) string {
 	return fmt.Sprintf(dovecotConf, dir, tls, mailUID,
-		port(t, d.imap), port(t, d.pop3), port(t, d.lmtp), port(t, d.sieve), port(t, d.sasl))
+		port(t, d.imap), port(t, d.pop3), port(t, d.lmtp), port(t, d.sieve), port(t, d.sasl), ip)
 }
 
 const dovecotConf = `
 base_dir = %[1]s/run
 state_dir = %[1]s/state
 log_path = /dev/stderr
-listen = 127.0.0.1
+listen = %[9]s
 protocols = imap pop3 lmtp sieve
 %[2]s
 disable_plaintext_auth = no

@@ -27,17 +27,26 @@ const ldapEntries = 2000
 // startSlapd runs an OpenLDAP server without TLS and returns its address.
 func startSlapd(t testing.TB) string {
 	t.Helper()
+	addr := freeAddr(t)
+	startSlapdWith(t, "", "ldap://"+addr)
+	return addr
+}
+
+// startSlapdWith runs an OpenLDAP server with settings of its own, at these URLs.
+func startSlapdWith(t testing.TB, settings string, urls ...string) *process {
+	t.Helper()
 	need(t, "slapd", "slapadd")
 	dir := serverDir(t)
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "db"), 0o700))
-	config := writeFile(t, dir, "slapd.conf", fmt.Sprintf(slapdConf, dir))
+	config := writeFile(t, dir, "slapd.conf", fmt.Sprintf(slapdConf, dir, settings))
 	entries := writeFile(t, dir, "entries.ldif", ldapDirectory())
 	out, err := run(t, startTimeout, "", "slapadd", "-q", "-f", config, "-l", entries)
 	require.NoError(t, err, out)
-	addr := freeAddr(t)
-	startProcess(t, "slapd", "-f", config, "-h", "ldap://"+addr, "-d", "stats")
-	waitTCP(t, addr)
-	return addr
+	p := startProcess(t, "slapd", "-f", config, "-h", strings.Join(urls, " "), "-d", "stats")
+	for _, url := range urls {
+		waitTCP(t, url[strings.LastIndex(url, "/")+1:])
+	}
+	return p
 }
 
 const slapdConf = `
@@ -47,6 +56,7 @@ moduleload back_mdb
 pidfile %[1]s/slapd.pid
 argsfile %[1]s/slapd.args
 sizelimit unlimited
+%[2]s
 database mdb
 suffix "dc=example,dc=com"
 directory %[1]s/db

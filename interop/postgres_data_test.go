@@ -104,8 +104,13 @@ func TestPostgresCancelInClear(t *testing.T) {
 // when it has ended.
 func (f *front) interruptPsql(t testing.TB, db *postgres, query string) {
 	t.Helper()
+	interruptPsql(t, db, f.verified(t), query)
+}
+
+func interruptPsql(t testing.TB, db *postgres, login, query string) {
+	t.Helper()
 	var out transcript
-	cmd := exec.Command(program("psql"), "-X", "-A", "-t", "-c", query, f.verified(t))
+	cmd := exec.Command(program("psql"), "-X", "-A", "-t", "-c", query, login)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	p := startCmd(t, cmd)
 	db.awaitQuery(t, query)

@@ -22,30 +22,38 @@ const (
 	pgGuest    = "guest"
 )
 
-// postgres is a running PostgreSQL without TLS.
+// postgres is a running PostgreSQL.
 type postgres struct {
 	*process
-	addr string
+	addr   string
+	socket string // the directory of its local socket
 }
 
-// startPostgres makes a database cluster and runs a server on it. PostgreSQL
-// refuses to be root, so root's tests run it as the user that its package made.
+// startPostgres runs a PostgreSQL without TLS.
 func startPostgres(t testing.TB) *postgres {
+	t.Helper()
+	return startPostgresWith(t, fmt.Sprintf(
+		"host all %s 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n", pgGuest), "-c", "ssl=off")
+}
+
+// startPostgresWith makes a database cluster and runs a server on it, with rules for
+// who may connect over TCP. PostgreSQL refuses to be root, so root's tests run it as
+// the user that its package made.
+func startPostgresWith(t testing.TB, rules string, settings ...string) *postgres {
 	t.Helper()
 	initdb, server := postgresProgram(t, "initdb"), postgresProgram(t, "postgres")
 	dir := serverDir(t)
 	as := asPostgresUser(t, dir)
 	data := filepath.Join(dir, "data")
-	hba := writeFile(t, dir, "pg_hba.conf", fmt.Sprintf(
-		"host all %s 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n", pgGuest))
+	hba := writeFile(t, dir, "pg_hba.conf", "local all all scram-sha-256\n"+rules)
 	command := append(as, initdb, "-D", data, "--no-sync", "--locale=C", "--encoding=UTF8",
 		"--auth=scram-sha-256", "--username="+pgUser, "--pwfile="+writeFile(t, dir, "password", pgPassword))
 	out, err := run(t, startTimeout, "", command[0], command[1:]...)
 	require.NoError(t, err, out)
-	p := &postgres{addr: freeAddr(t)}
+	p := &postgres{addr: freeAddr(t), socket: dir}
 	command = append(as, server, "-D", data, "-h", "127.0.0.1", "-p", port(t, p.addr), "-k", dir,
-		"-c", "hba_file="+hba, "-c", "ssl=off", "-c", "fsync=off", "-c", "autovacuum=off")
-	p.process = startProcess(t, command[0], command[1:]...)
+		"-c", "hba_file="+hba, "-c", "fsync=off", "-c", "autovacuum=off")
+	p.process = startProcess(t, command[0], append(command[1:], settings...)...)
 	eventually(t, startTimeout, "PostgreSQL", func() bool {
 		require.False(t, p.exited(), "PostgreSQL ended: %s", p.Log())
 		_, err := p.psql(t, "CREATE ROLE "+pgGuest+" LOGIN")
@@ -57,7 +65,8 @@ func startPostgres(t testing.TB) *postgres {
 // psql asks the server itself, past Caddy.
 func (p *postgres) psql(t testing.TB, query string) (string, error) {
 	t.Helper()
-	return psql(t, pgLogin(t, p.addr)+" sslmode=disable", query)
+	return psql(t, fmt.Sprintf("host=%s port=%s dbname=postgres user=%s password='%s'",
+		p.socket, port(t, p.addr), pgUser, pgPassword), query)
 }
 
 // postgresProgram finds a program that Debian keeps out of the path.

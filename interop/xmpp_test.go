@@ -31,14 +31,22 @@ func prosodyTLS(t testing.TB) string {
 // address.
 func startProsody(t testing.TB, tls string) string {
 	t.Helper()
+	addr, _ := startProsodyWith(t, tls)
+	return addr
+}
+
+// startProsodyWith runs an XMPP server with settings that override those in front.
+func startProsodyWith(t testing.TB, settings string) (addr string, p *process) {
+	t.Helper()
 	need(t, "prosody")
-	dir, addr := serverDir(t), freeAddr(t)
+	dir := serverDir(t)
+	addr = freeAddr(t)
 	writeFile(t, dir, "data/xmpp%2eexample%2ecom/accounts/"+xmppUser+".dat",
 		fmt.Sprintf("return { [\"password\"] = %q }\n", xmppPassword))
-	config := writeFile(t, dir, "prosody.cfg.lua", fmt.Sprintf(prosodyConf, dir, port(t, addr), tls, xmppHost))
-	startProcess(t, "prosody", "--config", config, "-F")
+	config := writeFile(t, dir, "prosody.cfg.lua", fmt.Sprintf(prosodyConf, dir, port(t, addr), settings, xmppHost))
+	p = startProcess(t, "prosody", "--config", config, "-F")
 	waitTCP(t, addr)
-	return addr
+	return addr, p
 }
 
 const prosodyConf = `

@@ -2,6 +2,7 @@
 
 mail.py smtp|lmtp|imap|pop3 PORT CA-FILE USER PASSWORD ADDRESS [FILE]
 
+With - for the CA-FILE, there is no upgrade.
 The server is localhost, because that is the name that the clients verify. smtp
 and lmtp send FILE, imap and pop3 read the first mail into it. What they learnt
 about the server goes to standard output.
@@ -18,13 +19,14 @@ imaplib._MAXLINE = poplib._MAXLINE = 1 << 20
 
 
 def report(sock, capabilities):
-    names = [name for _, name in sock.getpeercert()["subjectAltName"]]
-    print("verified:", *names)
+    if isinstance(sock, ssl.SSLSocket):
+        print("verified:", *(name for _, name in sock.getpeercert()["subjectAltName"]))
     print("capabilities:", *sorted(name.upper() for name in capabilities))
 
 
 def send(client, context, address, path, login=None):
-    client.starttls(context=context)
+    if context:
+        client.starttls(context=context)
     client.ehlo_or_helo_if_needed()
     report(client.sock, client.esmtp_features)
     if login:
@@ -35,7 +37,8 @@ def send(client, context, address, path, login=None):
 
 
 def read_imap(client, context, path, login):
-    client.starttls(ssl_context=context)
+    if context:
+        client.starttls(ssl_context=context)
     report(client.sock, client.capabilities)
     client.login(*login)
     client.select("INBOX", readonly=True)
@@ -46,7 +49,8 @@ def read_imap(client, context, path, login):
 
 
 def read_pop3(client, context, path, login):
-    client.stls(context=context)
+    if context:
+        client.stls(context=context)
     report(client.sock, client.capa())
     client.user(login[0])
     client.pass_(login[1])
@@ -57,7 +61,7 @@ def read_pop3(client, context, path, login):
 
 def main():
     protocol, port, ca, user, password, address, path = sys.argv[1:]
-    context = ssl.create_default_context(cafile=ca)
+    context = None if ca == "-" else ssl.create_default_context(cafile=ca)
     where, login = ("localhost", int(port)), (user, password)
     if protocol == "smtp":
         send(smtplib.SMTP(*where, "client.example"), context, address, path, login)

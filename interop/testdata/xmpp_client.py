@@ -2,7 +2,8 @@
 
 xmpp_client.py PORT CA-FILE DOMAIN USER PASSWORD
 
-It upgrades, logs in, and sends a message to itself.
+It upgrades, logs in, and sends a message to itself. With - for the CA-FILE, it stays
+in clear.
 """
 
 import base64
@@ -77,12 +78,12 @@ def main():
     sock = socket.create_connection(("127.0.0.1", int(port)), timeout=10)
     stream = Stream(sock, domain)
     stream.features("in clear")
-    stream.send("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
-    stream.next(TLS + "proceed")
-
-    sock = secure(sock, ca, domain)
-    stream = Stream(sock, domain)
-    stream.features("in TLS")
+    if ca != "-":
+        stream.send("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
+        stream.next(TLS + "proceed")
+        sock = secure(sock, ca, domain)
+        stream = Stream(sock, domain)
+        stream.features("in TLS")
     login = base64.b64encode(f"\0{user}\0{password}".encode()).decode()
     stream.send(f"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{login}</auth>")
     stream.next(SASL + "success")

@@ -1,0 +1,71 @@
+package interop
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// tap is a proxy that writes down what goes up.
+type tap struct {
+	addr string
+	up   transcript
+}
+
+func startTap(t testing.TB, server string) *tap {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	return tapOn(t, ln, server)
+}
+
+// startTerminator takes TLS from the first byte for a server that cannot, and returns
+// its address.
+func startTerminator(t testing.TB, ca *authority, server string) string {
+	t.Helper()
+	certificate, err := tls.LoadX509KeyPair(ca.issue(t, upHost))
+	require.NoError(t, err)
+	ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{certificate}})
+	require.NoError(t, err)
+	return tapOn(t, ln, server).addr
+}
+
+func tapOn(t testing.TB, ln net.Listener, server string) *tap {
+	t.Cleanup(func() { ln.Close() })
+	tap := &tap{addr: ln.Addr().String()}
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go tap.pass(conn, server)
+		}
+	}()
+	return tap
+}
+
+// pass ends both connections as soon as one of them ends.
+func (tap *tap) pass(conn net.Conn, server string) {
+	defer conn.Close()
+	up, err := net.Dial("tcp", server)
+	if err != nil {
+		return
+	}
+	go func() {
+		defer up.Close()
+		io.Copy(io.MultiWriter(&tap.up, up), conn)
+	}()
+	io.Copy(conn, up)
+}
+
+// requireNone requires that none of these went up in clear.
+func (tap *tap) requireNone(t testing.TB, words ...string) {
+	t.Helper()
+	for _, word := range words {
+		require.NotContains(t, tap.up.String(), word)
+	}
+}
