@@ -15,11 +15,11 @@ func (r *probeReport) writeText(out io.Writer) error {
 	t := new(probeText)
 	for _, u := range r.Dialogue {
 		for _, line := range u.lines() {
-			t.WriteString(line + "\n")
+			t.line(line)
 		}
 	}
 	if len(r.Dialogue) > 0 {
-		t.WriteString("\n")
+		t.line("")
 	}
 	t.row("Server", r.Address+" ("+r.Protocol+")")
 	for _, a := range r.Tried {
@@ -46,9 +46,11 @@ func (r *probeReport) writeText(out io.Writer) error {
 // A probeText has a label and a value in each row.
 type probeText struct{ strings.Builder }
 
+func (t *probeText) line(text string) { _, _ = t.WriteString(text + "\n") }
+
 // row is where everything passes that may be the peer's.
 func (t *probeText) row(label, value string) {
-	fmt.Fprintf(t, "%-17s %s\n", label+":", escape(value))
+	t.line(fmt.Sprintf("%-17s %s", label+":", escape(value)))
 }
 
 func (t *probeText) tls(r *probeReport) {

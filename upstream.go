@@ -1,9 +1,11 @@
 package l4starttls
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -38,7 +40,7 @@ type Upstream struct {
 	Policy string `json:"policy,omitempty"`
 
 	// Negotiate, then leave TLS to downstream, whose next bytes must be a
-	// ClientHello.
+	// ClientHello. The upstream is not dialled before they are there.
 	Passthrough bool `json:"passthrough,omitempty"`
 
 	// How long the whole plaintext phase may take, dialling included. Default: `1m`.
@@ -183,10 +185,7 @@ func (u *Upstream) checkOptions() error {
 
 // configuresTLS tells whether anything beside the server's name is set.
 func (u *Upstream) configuresTLS() bool {
-	t := u.TLS
-	return u.HandshakeTimeout != 0 || t.HandshakeTimeout != 0 || t.InsecureSkipVerify || t.CARaw != nil ||
-		len(t.RootCAPool)+len(t.RootCAPEMFiles)+len(t.Curves) > 0 || t.Renegotiation != "" ||
-		t.ClientCertificateAutomate != "" || t.ClientCertificateFile != "" || t.ClientCertificateKeyFile != ""
+	return u.HandshakeTimeout != 0 || !reflect.DeepEqual(*u.TLS, reverseproxy.TLSConfig{ServerName: u.TLS.ServerName})
 }
 
 // Handle has the next handler reach the upstream, upgrades to it, and joins it with
@@ -197,6 +196,11 @@ func (u *Upstream) Handle(cx *layer4.Connection, next layer4.Handler) error {
 		return err
 	}
 	down := newLowerConn(cx)
+	if u.Passthrough {
+		if begun, err := u.awaitHello(cx, down); !begun {
+			return err
+		}
+	}
 	leg := newLeg(down, next)
 	defer leg.wait(down)
 	conn, err := u.request(cx, leg, config)
@@ -218,6 +222,22 @@ func (u *Upstream) Handle(cx *layer4.Connection, next layer4.Handler) error {
 		return u.goOnInClear(cx, down, next)
 	}
 	return u.refuse(down, err, config)
+}
+
+// awaitHello waits for the beginning of downstream's ClientHello. An upstream that
+// has consented must get nothing else, such as what a client says that `starttls`
+// lets go on in clear.
+func (u *Upstream) awaitHello(cx *layer4.Connection, down *lowerConn) (begun bool, err error) {
+	const recordTypeHandshake = 0x16
+	timeout := cmp.Or(time.Duration(u.NegotiationTimeout), upgrade.DefaultNegotiationTimeout)
+	if err := down.prefetch(time.Now().Add(timeout)); err != nil {
+		u.logger.Debug("downstream did not begin TLS", append(u.fields(cx), zap.Error(err))...)
+		return false, nil
+	}
+	if down.prefetched[0] != recordTypeHandshake {
+		return false, errors.New("upgrading upstream: downstream is in clear, and passthrough has no TLS to pass")
+	}
+	return true, nil
 }
 
 func (u *Upstream) request(cx *layer4.Connection, leg *leg, config *upgrade.Config) (*upgrade.Conn, error) {
@@ -257,12 +277,13 @@ func (u *Upstream) configFor(cx *layer4.Connection) (*upgrade.Config, error) {
 }
 
 // serverName is the upstream's. One to whom TLS is passed through is asked for by
-// the name that the client has asked for.
+// the name that the client has asked for. What it said in clear comes first: only XMPP
+// clients say it there, and it is their domain, while by SNI some name a host.
 func (u *Upstream) serverName(repl *caddy.Replacer) string {
 	if u.TLS.ServerName != "" || !u.Passthrough {
 		return repl.ReplaceAll(u.TLS.ServerName, "")
 	}
-	for _, key := range []string{"l4.tls.server_name", "l4.starttls.server_name"} {
+	for _, key := range []string{"l4.starttls.server_name", "l4.tls.server_name"} {
 		if name, _ := repl.GetString(key); validHostname(name) {
 			return name
 		}
