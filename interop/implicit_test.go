@@ -3,9 +3,7 @@ package interop
 import (
 	"crypto/tls"
 	"encoding/binary"
-	"io"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -34,6 +32,33 @@ func TestMailImplicitTLS(t *testing.T) {
 			}
 			asked.send(test.ask)
 			asked.expect(test.answer)
+		})
+	}
+}
+
+// TestMailImplicitTLSHidesBackendUpgrades has backends that offer an upgrade of their
+// own. A client that began with TLS has their greeting, but must not hear of that,
+// nor get there without having heard.
+func TestMailImplicitTLSHidesBackendUpgrades(t *testing.T) {
+	t.Parallel()
+	need(t, "openssl")
+	mail := startMailBehindWith(t, "implicit_tls", tlsOn(t), upgradingPostfix(t))
+	for _, test := range []struct{ proto, greeting, has, ask, listEnd, upgrade, refusal string }{
+		{"smtp", `\A220 .*\n`, "ESMTP", "EHLO client.example", `^250 .*\n`, "STARTTLS", `^503 .*\n`},
+		{"lmtp", `\A220 .*\n`, "220", "LHLO client.example", `^250 .*\n`, "STARTTLS", `^503 .*\n`},
+		{"imap", `\A\* OK .*\n`, "[CAPABILITY IMAP4rev1", "a CAPABILITY", `^a OK .*\n`, "b STARTTLS", `^b BAD .*\n`},
+		{"pop3", `\A\+OK .*\n`, "+OK", "CAPA", `^\.\r?\n`, "STLS", `^-ERR .*\n`},
+		{"sieve", `\A(".*\n)+OK .*\n`, `"SASL" "PLAIN LOGIN"`, "CAPABILITY", `^OK .*\n`, "STARTTLS", `^NO .*\n`},
+	} {
+		t.Run(test.proto, func(t *testing.T) {
+			c := mail.direct(t, mail.addr[test.proto], mailHost)
+			requireHidden(t, c.expect(test.greeting), test.has)
+			for range 2 {
+				c.send(test.ask)
+				requireHidden(t, c.expect(test.listEnd), "")
+				c.send(test.upgrade)
+				c.expect(test.refusal)
+			}
 		})
 	}
 }
@@ -90,16 +115,15 @@ func TestPostgresImplicitTLS(t *testing.T) {
 // sent to the other's server.
 func TestPostgresImplicitTLSNeedsALPN(t *testing.T) {
 	t.Parallel()
+	need(t, "openssl")
 	backend, connections := countingBackend(t)
 	f := startPostgresFront(t, backend, "policy optional", "implicit_tls")
-	_, err := tls.Dial("tcp", f.addr, &tls.Config{ServerName: pgHost, RootCAs: f.pool(t), NextProtos: []string{"http/1.1"}})
-	require.ErrorContains(t, err, "no application protocol")
-
-	conn, err := tls.Dial("tcp", f.addr, &tls.Config{ServerName: pgHost, RootCAs: f.pool(t)})
-	require.NoError(t, err)
-	defer conn.Close()
-	require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
-	io.WriteString(conn, pgStartup(pgGuest)) // may find the connection closed already
-	require.Empty(t, readRest(t, conn))
+	for _, alpn := range [][]string{nil, {"http/1.1"}} {
+		_, err := tls.Dial("tcp", f.addr, &tls.Config{ServerName: pgHost, RootCAs: f.pool(t), NextProtos: alpn})
+		require.ErrorContains(t, err, "no application protocol")
+	}
+	out, err := run(t, clientTimeout, "", "openssl", "s_client", "-connect", f.addr, "-servername", pgHost)
+	require.Error(t, err)
+	require.Contains(t, out, "no application protocol")
 	require.Zero(t, connections(), "a client without ALPN reached the backend")
 }

@@ -13,12 +13,18 @@ import (
 // startMailBehind is startMail with lines for the handlers' blocks.
 func startMailBehind(t testing.TB, options string) *mailServer {
 	t.Helper()
-	d := startDovecot(t, tlsOff)
+	return startMailBehindWith(t, options, tlsOff, "")
+}
+
+// startMailBehindWith is startMailBehind with settings for Dovecot and Postfix.
+func startMailBehindWith(t testing.TB, options, dovecotTLS, postfixExtra string) *mailServer {
+	t.Helper()
+	d := startDovecot(t, dovecotTLS)
 	mail := &mailServer{dovecot: d, mailFront: &mailFront{addr: make(map[string]string)}}
 	var config strings.Builder
 	var addrs []string
 	for proto, backend := range map[string]string{
-		"smtp": startPostfix(t, d, ""), "lmtp": d.lmtp, "imap": d.imap, "pop3": d.pop3, "sieve": d.sieve,
+		"smtp": startPostfix(t, d, postfixExtra), "lmtp": d.lmtp, "imap": d.imap, "pop3": d.pop3, "sieve": d.sieve,
 	} {
 		mail.addr[proto] = freeAddr(t)
 		addrs = append(addrs, mail.addr[proto])

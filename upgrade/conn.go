@@ -171,13 +171,19 @@ func (c *Conn) handshake(ctx context.Context, stop func() bool) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	direct := c.direct && c.proto.DirectALPN
+	if direct {
+		if err := c.requireALPN(context.WithoutCancel(ctx), inner, config); err != nil {
+			return err
+		}
+	}
 	if err := t.HandshakeContext(c.withRequestedName(context.WithoutCancel(ctx))); err != nil {
 		return handshakeError(err)
 	}
 	if !stop() && ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if c.direct && c.proto.DirectALPN && t.ConnectionState().NegotiatedProtocol == "" {
+	if direct && t.ConnectionState().NegotiatedProtocol == "" {
 		return ErrNoALPN
 	}
 	if err := c.raw.SetDeadline(time.Time{}); err != nil {

@@ -62,7 +62,7 @@ func (c *Conn) Exchange() *Exchange {
 		c.session = newSession(c)
 	}
 	switch {
-	case c.proto == nil, c.direct: // the client expects a fresh session, too
+	case c.proto == nil:
 	case c.proto.Relay != nil:
 		x.filter = c.proto.Relay(c.session)
 		x.limit = time.Now().Add(c.config.negotiationTimeout())

@@ -22,6 +22,7 @@ const (
 	fuzzMatch
 	fuzzExchange
 	fuzzPlain
+	fuzzDirect
 	fuzzRoles
 )
 
@@ -43,8 +44,8 @@ func FuzzProtocols(f *testing.F) {
 			fuzzPlaintext(t, p, role%fuzzRoles, script)
 		case fuzzMatch:
 			fuzzMatching(t, p, peer)
-		case fuzzExchange, fuzzPlain:
-			fuzzFilter(t, p, role%fuzzRoles == fuzzPlain, script, other)
+		case fuzzExchange, fuzzPlain, fuzzDirect:
+			fuzzFilter(t, p, role%fuzzRoles, script, other)
 		}
 	})
 }
@@ -81,8 +82,9 @@ func fuzzSeeds(f *testing.F, index byte, p *Protocol) {
 		for _, s := range d.steps {
 			said[s.who] = append(said[s.who], s.data...)
 		}
-		f.Add(index, byte(fuzzExchange), byte(0), said["C"], said["B"])
-		f.Add(index, byte(fuzzPlain), byte(0), said["C"], said["B"])
+		for _, role := range []byte{fuzzExchange, fuzzPlain, fuzzDirect} {
+			f.Add(index, role, byte(0), said["C"], said["B"])
+		}
 	}
 }
 
@@ -132,11 +134,11 @@ func fuzzMatching(t *testing.T, p *Protocol, data []byte) {
 
 // fuzzFilter asserts that a filter keeps a bounded part to itself, and changes
 // nothing once it is done.
-func fuzzFilter(t *testing.T, p *Protocol, plain bool, script *fuzzConn, backend []byte) {
+func fuzzFilter(t *testing.T, p *Protocol, role byte, script *fuzzConn, backend []byte) {
 	client := script.data
-	conn := newConn(script, p, &Config{Hostname: testHost, Optional: plain}, false)
+	conn := newConn(script, p, &Config{Hostname: testHost, Optional: role == fuzzPlain}, false)
 	conn.session = newSession(conn)
-	conn.committed = plain
+	conn.committed, conn.direct = role == fuzzPlain, role == fuzzDirect
 	conn.negotiated.Store(true)
 	x := conn.Exchange()
 	if x.filter == nil {

@@ -14,12 +14,13 @@ const imapPreauth = "the IMAP backend greets with PREAUTH, which cannot be passe
 	"greeting: let it ask for a login"
 
 // imapRejoin joins a client inside TLS to a backend that greets afresh. It
-// swallows the greeting and takes STARTTLS out of all lists of capabilities, which
-// a server may send until the login. A first list without it was all that was to
-// be done.
+// swallows the greeting, unless the client began with TLS and waits for it, and
+// takes STARTTLS out of all lists of capabilities, which a server may send until
+// the login. A first list without it was all that was to be done.
 type imapRejoin struct {
 	lineFilter
 	refusal string // of the client's STARTTLS
+	direct  bool   // the client is to have the greeting
 
 	greeted  bool
 	stripped bool // the backend offers STARTTLS
@@ -36,7 +37,7 @@ type imapRejoin struct {
 }
 
 func newIMAPRejoin(s *Session) Filter {
-	f := &imapRejoin{waiting: -1, refusal: " BAD TLS is already active\r\n"}
+	f := &imapRejoin{waiting: -1, direct: s.Direct(), refusal: " BAD TLS is already active\r\n"}
 	if s.Plain() {
 		f.refusal = " BAD STARTTLS must come first\r\n"
 	}
@@ -99,13 +100,19 @@ func (f *imapRejoin) greeting(x *Exchange, line []byte) {
 	switch {
 	case tag == "*" && word == "BYE":
 		x.End(line)
+	case tag == "*" && word == "PREAUTH" && f.direct:
+		x.ToClient(f.strip(x, line))
+		x.Done()
 	case tag == "*" && word == "PREAUTH":
 		x.Warn(imapPreauth)
 		x.End([]byte("* BYE Backend session is preauthenticated\r\n"))
 	case tag != "*" || word != "OK":
 		x.EndFor(ErrBackend)
 	default:
-		f.strip(x, line)
+		kept := f.strip(x, line)
+		if f.direct {
+			x.ToClient(kept)
+		}
 		x.Release()
 		f.holdAgain(x)
 		if f.onlyList(text) {

@@ -46,11 +46,17 @@ func Unavailable(down net.Conn, proto *Protocol, config *Config, why error) {
 	c.farewell(err)
 }
 
-// newFresh makes the server's side of a connection that stays as it is.
+// newFresh makes the server's side of a connection that stays as it is. It goes by
+// the name of the server, not by the one that we have as its client.
 func newFresh(down net.Conn, proto *Protocol, config *Config) *Conn {
 	c := newConn(down, proto, config, false)
 	c.negotiated.Store(true)
 	c.session = newSession(c)
+	if name := c.session.PeerName(); name != "" {
+		named := *c.config
+		named.Hostname = name
+		c.config = &named
+	}
 	return c
 }
 

@@ -154,12 +154,14 @@ const pop3NoLogin = "the POP3 backend offers no way to log in: let it take passw
 	"or tell it of the client's TLS with the PROXY protocol"
 
 // pop3Rejoin joins a client inside TLS to a backend that greets afresh. It
-// swallows the greeting and takes STLS out of the answers to CAPA, until one of
-// them has no STLS or the client has logged in: there is no STLS after that.
+// swallows the greeting, unless the client began with TLS and waits for it, and
+// takes STLS out of the answers to CAPA, until one of them has no STLS or the client
+// has logged in: there is no STLS after that.
 type pop3Rejoin struct {
 	lineFilter
 	replyQueue        // begins with the greeting
 	refusal    string // of the client's STLS
+	direct     bool   // the client is to have the greeting
 
 	list     bool // amid the answer to CAPA
 	stripped bool // it had something that is not for the client
@@ -170,7 +172,7 @@ type pop3Rejoin struct {
 }
 
 func newPOP3Rejoin(s *Session) Filter {
-	f := &pop3Rejoin{refusal: "-ERR Command not permitted when TLS active\r\n"}
+	f := &pop3Rejoin{direct: s.Direct(), refusal: "-ERR Command not permitted when TLS active\r\n"}
 	if s.Plain() {
 		f.refusal = "-ERR STLS must come first\r\n"
 	}
@@ -214,10 +216,13 @@ func (f *pop3Rejoin) fromBackend(x *Exchange, line []byte) {
 func (f *pop3Rejoin) greeting(x *Exchange, status string, line []byte) {
 	switch status {
 	case "+OK":
+		if f.direct {
+			x.ToClient(line)
+		}
 		f.replied(x)
 		x.Release()
 	case "-ERR":
-		x.End(line) // the client takes it for the answer to its first command
+		x.End(line) // a client past the greeting takes it for its first command's answer
 	default:
 		x.EndFor(ErrBackend)
 	}

@@ -53,7 +53,8 @@ type Protocol struct {
 	Farewell func(s *Session, why error) []byte
 
 	// Rejoin makes the filter that joins a client inside TLS to a backend that
-	// starts afresh. Nil if there is nothing to reconcile.
+	// starts afresh. A client that began with TLS is to have the greeting: see
+	// Session.Direct. Nil if there is nothing to reconcile.
 	Rejoin func(*Session) Filter
 
 	// Greeting is what a server greets with, %s being its name: it does so in clear

@@ -37,6 +37,7 @@ func TestRejoin(t *testing.T) {
 type rejoin struct {
 	name, outcome string
 	plain         bool
+	direct        bool
 	auth          bool
 	resume        string
 	steps         []rejoinStep
@@ -131,6 +132,8 @@ func (d *rejoin) set(option string) error {
 	switch key {
 	case "plain":
 		d.plain = true
+	case "direct":
+		d.direct = true
 	case "plaintext_auth":
 		d.auth = true
 	case "resume":
@@ -208,7 +211,7 @@ func (d *rejoin) exchange(p *Protocol, client net.Conn) (*Exchange, *[]string) {
 	if d.resume != "" {
 		conn.session.Resume(d.resume)
 	}
-	conn.committed = d.plain
+	conn.committed, conn.direct = d.plain, d.direct
 	conn.negotiated.Store(true)
 	return conn.Exchange(), &warnings
 }

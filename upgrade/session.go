@@ -221,6 +221,9 @@ func (s *Session) Resume(words string) { s.resume = []byte(words) }
 // Plain tells whether the client has gone on in clear.
 func (s *Session) Plain() bool { return s.conn.committed }
 
+// Direct tells whether the client began with TLS, and so waits for a greeting there.
+func (s *Session) Direct() bool { return s.conn.direct }
+
 // PlaintextAuth tells whether a client may send its password in clear.
 func (s *Session) PlaintextAuth() bool {
 	return s.conn.config.Optional && s.conn.config.PlaintextAuth

@@ -16,12 +16,15 @@ var smtpStripped = []string{"STARTTLS", "XCLIENT", "XFORWARD", "PIPECONNECT", "X
 const maxSMTPReply = 16 << 10
 
 // smtpRejoin joins a client inside TLS to a backend that greets afresh. It
-// swallows the greeting and edits the answers to EHLO. If the first of them held
-// nothing to strip, that was all; otherwise the backend may announce it again,
-// and commands and replies are followed to the end of the session.
+// swallows the greeting, unless the client began with TLS and waits for it, and
+// edits the answers to EHLO. If the first of them held nothing to strip, that was
+// all; otherwise the backend may announce it again, and commands and replies are
+// followed to the end of the session.
 type smtpRejoin struct {
 	lineFilter
-	lmtp bool
+	replyQueue
+	lmtp   bool
+	direct bool // the client is to have the greeting
 
 	plain      bool   // the client goes on in clear,
 	resume     []byte // and has introduced itself,
@@ -29,9 +32,8 @@ type smtpRejoin struct {
 
 	greeted  bool
 	refusal  []byte   // a greeting other than 220, for the client's first command
-	reply    [][]byte // lines of the present reply
+	lines    [][]byte // lines of the present reply
 	size     int      // of these
-	pending  []string // verbs whose reply has not come yet
 	accepted int      // recipients, each of which LMTP answers for
 
 	message  bool // the client is sending a message, after 354
@@ -40,7 +42,7 @@ type smtpRejoin struct {
 }
 
 func newSMTPRejoin(s *Session, lmtp bool) Filter {
-	f := &smtpRejoin{lmtp: lmtp, plain: s.Plain(), resume: s.resume}
+	f := &smtpRejoin{lmtp: lmtp, direct: s.Direct(), plain: s.Plain(), resume: s.resume}
 	f.refuseAuth = f.plain && !s.PlaintextAuth()
 	f.client, f.backend, f.clientTail = f.fromClient, f.fromBackend, f.tooLong
 	return f
@@ -60,14 +62,14 @@ func (f *smtpRejoin) BackendEnded(x *Exchange) {
 }
 
 func (f *smtpRejoin) fromBackend(x *Exchange, line []byte) {
-	f.reply = append(f.reply, bytes.Clone(line))
+	f.lines = append(f.lines, bytes.Clone(line))
 	f.size += len(line)
 	_, sep, _, ok := smtpReplyLine(trimLine(line))
 	if ok && sep == '-' && f.size < maxSMTPReply {
 		return
 	}
-	reply := f.reply
-	f.reply, f.size = nil, 0
+	reply := f.lines
+	f.lines, f.size = nil, 0
 	code := string(reply[0][:min(3, len(reply[0]))])
 	if !f.greeted {
 		f.greeting(x, code, bytes.Join(reply, nil))
@@ -78,7 +80,12 @@ func (f *smtpRejoin) fromBackend(x *Exchange, line []byte) {
 
 func (f *smtpRejoin) greeting(x *Exchange, code string, reply []byte) {
 	f.greeted = true
+	if f.direct {
+		x.ToClient(reply)
+	}
 	switch {
+	case code != "220" && f.direct:
+		x.Done()
 	case code != "220":
 		f.refusal = reply
 	case f.resume != nil:
@@ -91,12 +98,13 @@ func (f *smtpRejoin) greeting(x *Exchange, code string, reply []byte) {
 // resumed introduces a client that goes on in clear, and has been answered already.
 func (f *smtpRejoin) resumed(x *Exchange) {
 	x.ToBackend(f.resume)
-	f.pending = append(f.pending, "resume")
+	f.expect("resume")
 }
 
 // introduced is the answer to it. Only an error is for the client, as the answer to
 // its next command.
 func (f *smtpRejoin) introduced(x *Exchange, code string, reply [][]byte) {
+	f.replied(x)
 	if code != "250" {
 		f.refusal = bytes.Join(reply, nil)
 	}
@@ -116,13 +124,9 @@ func (f *smtpRejoin) strip(reply [][]byte) (kept [][]byte, clean bool) {
 	return smtpStrip(reply, keywords)
 }
 
-// answer passes on a whole reply. Which command it belongs to is known, since
-// replies come in the order of the commands.
+// answer passes on a whole reply, to a command that is known.
 func (f *smtpRejoin) answer(x *Exchange, code string, reply [][]byte) {
-	verb := ""
-	if len(f.pending) > 0 {
-		verb, f.pending = f.pending[0], f.pending[1:]
-	}
+	verb := f.next()
 	if verb == "resume" {
 		f.introduced(x, code, reply)
 		return
@@ -132,13 +136,15 @@ func (f *smtpRejoin) answer(x *Exchange, code string, reply [][]byte) {
 		reply, clean = f.strip(reply)
 	}
 	x.ToClient(bytes.Join(reply, nil))
+	if verb == "message" {
+		f.endOfMessage()
+	}
+	f.replied(x)
 	switch {
-	case verb == "EHLO" && code == "250" && clean && !f.refuseAuth:
+	case verb == "EHLO" && code == "250" && clean && !f.refuseAuth && !f.owing():
 		x.Done()
 	case verb == "RCPT" && code[0] == '2':
 		f.accepted++
-	case verb == "message":
-		f.endOfMessage()
 	case (verb == "MAIL" || verb == "RSET" || verb == "EHLO") && code[0] == '2':
 		f.accepted = 0
 	case verb == "DATA":
@@ -198,7 +204,7 @@ func (f *smtpRejoin) messageLine(x *Exchange, line []byte) {
 // and how many those are is known now that RCPT has been answered.
 func (f *smtpRejoin) endOfMessage() {
 	if f.lmtp && f.accepted > 1 {
-		f.pending = append(make([]string, f.accepted-1), f.pending...)
+		f.expectMore(f.accepted - 1)
 	}
 	f.accepted = 0
 }
@@ -225,10 +231,10 @@ func (f *smtpRejoin) command(x *Exchange, line []byte) {
 		return
 	case verb == "XCLIENT" || verb == "XFORWARD":
 		// The backend would believe it, since it grants them to our address.
-		x.ToClient([]byte("502 5.5.1 Command not available\r\n"))
+		f.reply(x, "502 5.5.1 Command not available\r\n")
 		return
 	case verb == "AUTH" && f.refuseAuth:
-		x.ToClient([]byte("538 5.7.11 Encryption required for authentication\r\n"))
+		f.reply(x, "538 5.7.11 Encryption required for authentication\r\n")
 		return
 	}
 	switch verb {
@@ -245,14 +251,13 @@ func (f *smtpRejoin) command(x *Exchange, line []byte) {
 }
 
 // secondSTARTTLS refuses it ourselves, since a backend that has TLS of its own
-// would accept it. STARTTLS is the last command of a group, so all replies before
-// it are due; a client that does not wait for them gets this one out of turn.
+// would accept it.
 func (f *smtpRejoin) secondSTARTTLS(x *Exchange) {
 	if f.plain {
-		x.ToClient([]byte("503 5.5.1 STARTTLS must come first\r\n"))
+		f.reply(x, "503 5.5.1 STARTTLS must come first\r\n")
 		return
 	}
-	x.ToClient([]byte("503 5.5.1 TLS already started\r\n"))
+	f.reply(x, "503 5.5.1 TLS already started\r\n")
 }
 
 // chunk lets the octets of a BDAT pass unread (RFC 3030 section 2).
@@ -271,5 +276,5 @@ func (f *smtpRejoin) chunk(x *Exchange, line []byte, arg string) {
 
 func (f *smtpRejoin) forward(x *Exchange, verb string, line []byte) {
 	x.ToBackend(line)
-	f.pending = append(f.pending, verb)
+	f.expect(verb)
 }
