@@ -1,11 +1,14 @@
 package l4starttls
 
 import (
+	"errors"
 	"io"
 	"net"
 	"time"
 
 	"github.com/mholt/caddy-l4/layer4"
+
+	"github.com/l4starttls/caddy-l4-starttls/upgrade"
 )
 
 const (
@@ -38,31 +41,36 @@ func newLeg(down *lowerConn, next layer4.Handler) *leg {
 	return l
 }
 
-// end ends the connection and gives the next handler time to end, too. If that could
-// not reach the upstream, this is the cause of anything else.
-func (l *leg) end(err error) error {
+// cause finds out why the connection has failed. If its end has come from the next
+// handler, that may know better: it could not reach the upstream.
+func (l *leg) cause(err error) error {
+	for _, end := range []error{io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, upgrade.ErrTruncated} {
+		if errors.Is(err, end) && l.end() && l.err != nil {
+			return l.err
+		}
+	}
+	return err
+}
+
+// end ends the connection, and tells whether the next handler has ended in good time,
+// too.
+func (l *leg) end() bool {
 	_ = l.near.Close()
 	select {
 	case <-l.done:
-		if l.err != nil {
-			return l.err
-		}
+		return true
 	case <-time.After(legTimeout):
+		return false
 	}
-	return err
 }
 
 // wait ends the connection and waits for the next handler, which may read from a
 // buffer that is reused once we have returned. The client does not wait with us.
 func (l *leg) wait(down *lowerConn) {
-	_ = l.end(nil)
-	select {
-	case <-l.done:
-		return
-	default:
+	if !l.end() {
+		_ = base(down).Close()
+		<-l.done
 	}
-	_ = base(down).Close()
-	<-l.done
 }
 
 // closeWriter is a connection that can be ended in one direction.

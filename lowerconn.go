@@ -2,7 +2,9 @@ package l4starttls
 
 import (
 	"bytes"
+	"cmp"
 	"io"
+	"time"
 
 	"github.com/mholt/caddy-l4/layer4"
 )
@@ -22,6 +24,23 @@ func newLowerConn(cx *layer4.Connection) *lowerConn {
 		_, _ = io.ReadFull(cx, c.prefetched) // from the buffer, which has as much
 	}
 	return c
+}
+
+// prefetch waits for the first bytes, unless they are there, and leaves them to Read.
+func (c *lowerConn) prefetch(deadline time.Time) error {
+	if len(c.prefetched) > 0 {
+		return nil
+	}
+	chunk := make([]byte, 4096)
+	if err := c.SetReadDeadline(deadline); err != nil {
+		return err
+	}
+	n, err := c.Connection.Read(chunk)
+	c.prefetched = chunk[:n]
+	if n == 0 {
+		return cmp.Or(err, io.ErrNoProgress)
+	}
+	return c.SetReadDeadline(time.Time{})
 }
 
 // Read yields the prefetched bytes first.

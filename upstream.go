@@ -191,11 +191,11 @@ func (u *Upstream) configuresTLS() bool {
 // Handle has the next handler reach the upstream, upgrades to it, and joins it with
 // downstream.
 func (u *Upstream) Handle(cx *layer4.Connection, next layer4.Handler) error {
+	down := newLowerConn(cx)
 	config, err := u.configFor(cx)
 	if err != nil {
-		return err
+		return u.refuse(down, err, config)
 	}
-	down := newLowerConn(cx)
 	if u.Passthrough {
 		if begun, err := u.awaitHello(cx, down); !begun {
 			return err
@@ -216,12 +216,10 @@ func (u *Upstream) Handle(cx *layer4.Connection, next layer4.Handler) error {
 		exchange.Finish(nil)
 		return nil
 	}
-	err = leg.end(err)
-	if errors.Is(err, upgrade.ErrNotOffered) && u.Policy == "optional" {
-		leg.wait(down)
+	if errors.Is(err, upgrade.ErrNotOffered) && u.Policy == "optional" && leg.end() {
 		return u.goOnInClear(cx, down, next)
 	}
-	return u.refuse(down, err, config)
+	return u.refuse(down, leg.cause(err), config)
 }
 
 // awaitHello waits for the beginning of downstream's ClientHello. An upstream that
@@ -271,7 +269,7 @@ func (u *Upstream) configFor(cx *layer4.Connection) (*upgrade.Config, error) {
 	config.TLS = config.TLS.Clone()
 	config.TLS.ServerName = u.serverName(cx.Context.Value(layer4.ReplacerCtxKey).(*caddy.Replacer))
 	if config.TLS.ServerName == "" && !u.Passthrough && !u.TLS.InsecureSkipVerify {
-		return nil, fmt.Errorf("tls_server_name %q is empty for this connection", u.TLS.ServerName)
+		return &config, fmt.Errorf("tls_server_name %q is empty for this connection", u.TLS.ServerName)
 	}
 	return &config, nil
 }
