@@ -2,6 +2,7 @@ package l4starttls
 
 import (
 	"errors"
+	"io"
 	"net"
 	"time"
 )
@@ -42,5 +43,17 @@ func (p *pipeEnd) SetDeadline(t time.Time) error {
 	return errors.Join(p.SetReadDeadline(t), p.SetWriteDeadline(t))
 }
 
+// SetReadDeadline sets the deadline of Read.
+func (p *pipeEnd) SetReadDeadline(t time.Time) error { return unlessEnded(p.Conn.SetReadDeadline(t)) }
+
 // SetWriteDeadline sets the deadline of Write.
-func (p *pipeEnd) SetWriteDeadline(t time.Time) error { return p.out.SetWriteDeadline(t) }
+func (p *pipeEnd) SetWriteDeadline(t time.Time) error { return unlessEnded(p.out.SetWriteDeadline(t)) }
+
+// unlessEnded lets a deadline be set after the end, as on other connections: the end
+// is for the next Read to find.
+func unlessEnded(err error) error {
+	if errors.Is(err, io.ErrClosedPipe) {
+		return nil
+	}
+	return err
+}

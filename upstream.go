@@ -43,7 +43,8 @@ type Upstream struct {
 	// ClientHello. The upstream is not dialled before they are there.
 	Passthrough bool `json:"passthrough,omitempty"`
 
-	// How long the whole plaintext phase may take, dialling included. Default: `1m`.
+	// How long the whole plaintext phase may take, dialling included, and before it
+	// the wait for a ClientHello to pass through. Default: `1m`.
 	NegotiationTimeout caddy.Duration `json:"negotiation_timeout,omitempty"`
 
 	// How long the TLS handshake may take. Default: that of `tls`, or else `15s`.

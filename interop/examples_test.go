@@ -147,3 +147,38 @@ func TestExampleSharedPort(t *testing.T) {
 		})
 	}
 }
+
+// TestExampleEndToEnd has servers with certificates of their own for each tenant, who
+// are known by these.
+func TestExampleEndToEnd(t *testing.T) {
+	t.Parallel()
+	need(t, "openssl")
+	ca := newAuthority(t)
+	domains := map[string]string{"example.com": "10.0.0.1", "example.net": "10.0.0.2", "example.org": "10.0.0.3"}
+	p := &passthroughPort{ca: ca, addrs: map[string]string{"smtp": freeAddr(t), "imap": freeAddr(t), "postgres": freeAddr(t)}}
+	words := map[string]string{":587": p.addrs["smtp"], ":143": p.addrs["imap"], ":5432": p.addrs["postgres"]}
+	mail := startTenantMail(t, ca, "mail.example.com", "mail.example.net", "mail.example.org")
+	for domain, ip := range domains {
+		words[ip+":587"], words[ip+":143"] = mail["smtp"]["mail."+domain], mail["imap"]["mail."+domain]
+		words[ip+":5432"] = tenantPostgres(t, ca, "db."+domain)
+	}
+	p.caddyServer = startExample(t, "endtoend", "", words, nil, p.addrs["smtp"], p.addrs["imap"], p.addrs["postgres"])
+	cert, key := ca.issue(t, pgUser)
+	require.NoError(t, os.Chmod(key, 0o600))
+	ask := func(t *testing.T, sni func(host string) string, domain string) {
+		p.hold(t, "smtp", sni("mail."), "mail."+domain, [][2]string{{"QUIT", `^221 .*\n`}})
+		p.hold(t, "imap", sni("mail."), "mail."+domain, [][2]string{{"a LOGOUT", `^a OK .*\n`}})
+		login := pgLogin(t, p.addrs["postgres"]) + " sslmode=verify-full channel_binding=require sslrootcert=" + ca.file +
+			" sslcert=" + cert + " sslkey=" + key + " host=db." + domain
+		if sni("") == "" {
+			login += " sslsni=0"
+		}
+		out, err := psql(t, login, "SELECT inet_server_port()")
+		require.NoError(t, err, out)
+		require.Equal(t, port(t, words[domains[domain]+":5432"])+"\n", out)
+	}
+	for domain := range domains {
+		t.Run(domain, func(t *testing.T) { ask(t, func(host string) string { return host + domain }, domain) })
+	}
+	t.Run("no SNI", func(t *testing.T) { ask(t, func(string) string { return "" }, "example.com") })
+}
