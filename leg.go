@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mholt/caddy-l4/layer4"
+	"go.uber.org/zap"
 
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
 )
@@ -68,6 +69,8 @@ func (l *leg) end() bool {
 // buffer that is reused once we have returned. The client does not wait with us.
 func (l *leg) wait(down *lowerConn) {
 	if !l.end() {
+		down.Logger.Warn("upstream does not end its connection, waiting for that",
+			zap.String("remote", down.RemoteAddr().String()))
 		_ = base(down).Close()
 		<-l.done
 	}
