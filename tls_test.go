@@ -129,22 +129,11 @@ func withCertificate(config *tls.Config, certificate *tls.Certificate) *tls.Conf
 // newCertificate makes one that is signed by another, or a CA of its own.
 func newCertificate(t testing.TB, name string, by *tls.Certificate) *tls.Certificate {
 	t.Helper()
-	return newCertificateUntil(t, name, by, time.Now().Add(time.Hour))
-}
-
-// newExpiredCertificate makes one that was good until a minute ago.
-func newExpiredCertificate(t testing.TB, name string, by *tls.Certificate) *tls.Certificate {
-	t.Helper()
-	return newCertificateUntil(t, name, by, time.Now().Add(-time.Minute))
-}
-
-func newCertificateUntil(t testing.TB, name string, by *tls.Certificate, end time.Time) *tls.Certificate {
-	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: end,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
 	}
 	parent, signer := template, any(key)
