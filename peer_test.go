@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -41,6 +42,8 @@ type step struct {
 	ExpectAlert uint8    `json:"expect_alert"`
 	ExpectFail  bool     `json:"expect_fail"`
 	MayFail     bool     `json:"may_fail"`
+	Cert        string   `json:"cert"`
+	ClientALPN  []string `json:"expect_client_alpn"`
 
 	WaitMS         int  `json:"wait_ms"`
 	SilenceMS      int  `json:"expect_silence_ms"`
@@ -59,6 +62,7 @@ type peer struct {
 	raw    net.Conn
 	tls    *tls.Conn // nil in clear
 	config *tls.Config
+	serves map[string]*tls.Certificate // a server's choice; nil: the peer is a client
 
 	beforeTLS func() error // called ahead of the handshake, if set
 
@@ -103,9 +107,11 @@ func (p *peer) play(s step) error {
 	case s.ExpectClose:
 		return p.expectClose()
 	case s.Close:
+		p.closed = true
 		return p.raw.Close()
 	case s.Reset:
-		return errors.Join(p.raw.(*net.TCPConn).SetLinger(0), p.raw.Close())
+		p.closed = true
+		return errors.Join(p.raw.(interface{ SetLinger(int) error }).SetLinger(0), p.raw.Close())
 	case s.CloseNotify:
 		return p.tls.CloseWrite()
 	case s.Renegotiate:
@@ -124,14 +130,16 @@ func (p *peer) send(s step) error {
 		}
 		to = p.tls
 	}
-	data, err := hex.DecodeString(s.SendHex + s.TLSSendHex)
+	octets, text := s.SendHex+s.TLSSendHex, s.SendText+s.TLSSendText
+	for name, value := range p.saved {
+		octets = strings.ReplaceAll(octets, "{"+name+"}", hex.EncodeToString([]byte(value)))
+		text = strings.ReplaceAll(text, "{"+name+"}", value)
+	}
+	data, err := hex.DecodeString(octets)
 	if err != nil {
 		return err
 	}
-	data = append(data, s.SendText+s.TLSSendText...)
-	for name, value := range p.saved {
-		data = bytes.ReplaceAll(data, []byte("{"+name+"}"), []byte(value))
-	}
+	data = append(data, text...)
 	if len(data) == 0 {
 		return fmt.Errorf("a step that does nothing: %+v", s)
 	}
@@ -277,18 +285,24 @@ func (p *peer) drain() error {
 
 // startTLS does the handshake, once nothing more comes in clear.
 func (p *peer) startTLS(s step) error {
-	if err := p.drain(); err != nil {
-		return err
+	if p.serves == nil {
+		if err := p.drain(); err != nil {
+			return err
+		}
 	}
 	if p.beforeTLS != nil {
 		if err := p.beforeTLS(); err != nil {
 			return err
 		}
 	}
-	conn, err := p.handshake(p.configFor(s))
+	config, err := p.configFor(s)
+	if err != nil {
+		return err
+	}
+	conn, err := p.handshake(config)
 	switch {
 	case err != nil && s.ExpectFail && p.wire.sawPlaintext():
-		return fmt.Errorf("server went on in clear: %q", p.wire.received)
+		return fmt.Errorf("peer went on in clear: %q", p.wire.received)
 	case err != nil && s.ExpectFail:
 		return expectAlert(err, s.ExpectAlert)
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -315,11 +329,21 @@ func (p *peer) handshake(config *tls.Config) (*tls.Conn, error) {
 	p.wire = newWire(p.raw)
 	config.KeyLogWriter = &p.wire.keys
 	conn := tls.Client(p.wire, config)
+	if p.serves != nil {
+		conn = tls.Server(p.wire, config)
+	}
 	return conn, conn.Handshake()
 }
 
-func (p *peer) configFor(s step) *tls.Config {
+func (p *peer) configFor(s step) (*tls.Config, error) {
 	config := p.config.Clone()
+	if p.serves != nil {
+		cert, ok := p.serves[s.Cert]
+		if !ok {
+			return nil, fmt.Errorf("unknown certificate %q", s.Cert)
+		}
+		config = &tls.Config{Certificates: []tls.Certificate{*cert}, GetConfigForClient: expectOffer(s.ClientALPN)}
+	}
 	config.NextProtos = s.ALPN
 	if s.SNI != "" {
 		config.ServerName = s.SNI
@@ -331,7 +355,17 @@ func (p *peer) configFor(s step) *tls.Config {
 		config.MaxVersion = tls.VersionTLS12
 		config.CipherSuites = []uint16{renegotiationSuite}
 	}
-	return config
+	return config, nil
+}
+
+// expectOffer fails a handshake in which the client does not offer the ids; nil is any.
+func expectOffer(ids []string) func(*tls.ClientHelloInfo) (*tls.Config, error) {
+	return func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if ids != nil && !slices.Equal(ids, hello.SupportedProtos) {
+			return nil, fmt.Errorf("client offers %q, want %q", hello.SupportedProtos, ids)
+		}
+		return nil, nil
+	}
 }
 
 // expectAlert tells whether a handshake ended with an alert; 0 is any end.

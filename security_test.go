@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -18,25 +19,36 @@ import (
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
 )
 
-// A securityCase is a client that attacks, or that must be served all the same, and
-// what must and must not come of it.
-type securityCase struct {
+// A caseHead says which case it is, and what the peer does that attacks, or that must
+// be served all the same.
+type caseHead struct {
 	ID       string `json:"id"`
 	Protocol string `json:"protocol"`
 	Side     string `json:"side"`
 	Mode     string `json:"mode"`
 	Class    string `json:"class"`
 	Why      string `json:"why"`
-	Design   bool   `json:"design"`
 	Options  struct {
 		Lines []string `json:"lines"`
 	} `json:"options"`
 
-	Steps        []step `json:"steps"`
+	Steps          []step   `json:"steps"`
+	PeerNever      []string `json:"peer_never"`
+	PeerNeverScope string   `json:"peer_never_scope"`
+}
+
+// caseFiles are the ends of the files' names, by the side that is put to the test.
+var caseFiles = map[string]string{"server": ".jsonl", "client": ".client.jsonl"}
+
+// file is the name of the file that the case belongs into.
+func (c *caseHead) file() string { return c.Protocol + caseFiles[c.Side] }
+
+// A securityCase is a client, and what must and must not come of it.
+type securityCase struct {
+	caseHead
+	Design       bool   `json:"design"`
 	BackendSteps []step `json:"backend_steps"`
 
-	PeerNever        []string `json:"peer_never"`
-	PeerNeverScope   string   `json:"peer_never_scope"`
 	BackendNever     []string `json:"backend_never"`
 	BackendShouldNot []string `json:"backend_should_not"`
 	BackendMust      []string `json:"backend_must"`
@@ -47,24 +59,27 @@ type securityCase struct {
 	result chan error
 }
 
-// readSecurityCases reads all of testdata/security. A field that the runner does not
-// know is an error, so that no check goes unnoticed.
-func readSecurityCases(t *testing.T) (cases []*securityCase) {
+// readCases reads what testdata/security has for one side. A field that the runner
+// does not know is an error, so that no check goes unnoticed.
+func readCases[C interface{ file() string }](t *testing.T, side string, newCase func() C) (cases []C) {
 	t.Helper()
 	files, err := filepath.Glob("testdata/security/*.jsonl")
 	require.NoError(t, err)
-	require.NotEmpty(t, files)
 	for _, file := range files {
+		if strings.HasSuffix(file, caseFiles["client"]) != (side == "client") {
+			continue
+		}
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
 		for decoder := json.NewDecoder(bytes.NewReader(text)); decoder.More(); {
 			decoder.DisallowUnknownFields()
-			c := &securityCase{result: make(chan error, 1)}
+			c := newCase()
 			require.NoError(t, decoder.Decode(c), file)
-			require.Equal(t, c.Protocol+".jsonl", filepath.Base(file), c.ID)
+			require.Equal(t, c.file(), filepath.Base(file))
 			cases = append(cases, c)
 		}
 	}
+	require.NotEmpty(t, cases)
 	return cases
 }
 
@@ -73,7 +88,8 @@ func readSecurityCases(t *testing.T) (cases []*securityCase) {
 func TestSecurity(t *testing.T) {
 	var cases []*securityCase
 	var sites []*site
-	for _, c := range readSecurityCases(t) {
+	newCase := func() *securityCase { return &securityCase{result: make(chan error, 1)} }
+	for _, c := range readCases(t, "server", newCase) {
 		if _, err := upgrade.Lookup(c.Protocol); err != nil {
 			continue
 		}
@@ -142,7 +158,7 @@ func (c *securityCase) checkDials() error {
 	return nil
 }
 
-func (c *securityCase) checkPeer(p *peer) (err error) {
+func (c *caseHead) checkPeer(p *peer) (err error) {
 	scopes := map[string][]byte{
 		"": slices.Concat(p.plain, p.secured), "all": slices.Concat(p.plain, p.secured), "plaintext": p.plain, "tls": p.secured,
 	}
@@ -150,7 +166,7 @@ func (c *securityCase) checkPeer(p *peer) (err error) {
 	if !ok {
 		return fmt.Errorf("unknown peer_never_scope %q", c.PeerNeverScope)
 	}
-	return never("client", received, c.PeerNever)
+	return never("peer", received, c.PeerNever)
 }
 
 func (c *securityCase) checkBackend() error {
