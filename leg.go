@@ -95,6 +95,7 @@ func (l *leg) join(down, up closeWriter) {
 			if err != nil {
 				_ = l.near.CloseWrite()
 				_ = l.near.SetReadDeadline(time.Now().Add(endTimeout))
+				_ = down.SetWriteDeadline(time.Now().Add(endTimeout))
 			}
 		case err := <-downward:
 			_ = down.SetReadDeadline(time.Now().Add(endTimeout))

@@ -89,10 +89,14 @@ type secured struct {
 	raw *net.TCPConn
 }
 
-// newUpgrader starts one, until the end of the test.
-func newUpgrader(t testing.TB, protocol string, config *tls.Config) *upgrader {
+// newUpgrader starts one, until the end of the test. What else is to be set, must be
+// set before.
+func newUpgrader(t testing.TB, protocol string, config *tls.Config, set ...func(*upgrader)) *upgrader {
 	t.Helper()
 	u := makeUpgrader(t, protocol, config)
+	for _, f := range set {
+		f(u)
+	}
 	go u.accept()
 	return u
 }
@@ -177,6 +181,9 @@ func (u *upgrader) next(t testing.TB) *secured {
 	return nil
 }
 
+// servesInside has an upgrader go on as servers do.
+func servesInside(u *upgrader) { u.serve = serveInside(u.proto.Name) }
+
 // serveInside serves a client as servers do inside TLS, where they do not greet.
 func serveInside(protocol string) func(net.Conn) error {
 	switch protocol {
@@ -201,19 +208,19 @@ type joint struct {
 }
 
 // newJoint makes one with an upstream whose certificate is good.
-func newJoint(t testing.TB, protocol string, a *authority) *joint {
+func newJoint(t testing.TB, protocol string, a *authority, set ...func(*upgrader)) *joint {
 	t.Helper()
 	return &joint{
-		address: freeAddress(t), up: newUpgrader(t, protocol, a.server(t, upstreamName)),
+		address: freeAddress(t), up: newUpgrader(t, protocol, a.server(t, upstreamName), set...),
 		lines: []string{"tls_server_name " + upstreamName, "tls_trust_pool file " + a.file},
 	}
 }
 
 // jointPerProtocol makes one for each protocol.
-func jointPerProtocol(t testing.TB, a *authority) (joints []*joint) {
+func jointPerProtocol(t testing.TB, a *authority, set ...func(*upgrader)) (joints []*joint) {
 	t.Helper()
 	for _, p := range upgrade.Protocols() {
-		joints = append(joints, newJoint(t, p.Name, a))
+		joints = append(joints, newJoint(t, p.Name, a, set...))
 	}
 	return joints
 }

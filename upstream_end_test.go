@@ -105,10 +105,9 @@ func requireEnds(t testing.TB, conn net.Conn) {
 func secureSites(t testing.TB, a *authority) (sites []*site, implicit []*joint) {
 	t.Helper()
 	for _, p := range upgrade.Protocols() {
-		s, j := newSite(t, p.Name), newJoint(t, p.Name, a)
+		s, j := newSite(t, p.Name), newJoint(t, p.Name, a, servesInside)
 		s.names = []string{"mail.example.com", "example.org"}
 		s.backend, s.after = &backend{ln: j.up.ln}, j.handler()
-		j.up.serve = serveInside(p.Name)
 		j.before = "tls"
 		sites, implicit = append(sites, s), append(implicit, j)
 	}
@@ -254,17 +253,17 @@ func (m *mortalConn) Write(p []byte) (int, error) { m.used(); return m.TCPConn.W
 // Wherever sessions die, at whose hands, and how many at a time: nothing is left.
 func TestUpstreamLeavesNothingBehind(t *testing.T) {
 	a := newAuthority(t)
-	joints := jointPerProtocol(t, a)
-	optional := newJoint(t, "smtp", a)
+	var seed atomic.Uint64
+	mortal := func(u *upgrader) {
+		u.tap = func(raw net.Conn) net.Conn { return newMortal(raw.(*net.TCPConn), 1e6+seed.Add(1)) }
+		u.serve = func(conn net.Conn) error { _, err := io.Copy(conn, conn); return err }
+	}
+	joints := jointPerProtocol(t, a, mortal)
+	optional := newJoint(t, "smtp", a, mortal)
 	optional.lines = append(optional.lines, "policy optional")
 	joints = append(joints, optional)
-	var seed atomic.Uint64
 	for _, j := range joints {
 		j.lines = append(j.lines, "negotiation_timeout 1s", "handshake_timeout 1s")
-		j.up.tap = func(raw net.Conn) net.Conn { return newMortal(raw.(*net.TCPConn), 1e6+seed.Add(1)) }
-		j.up.serve = func(conn net.Conn) error { _, err := io.Copy(conn, conn); return err }
-		j.up.secured = make(chan *secured, sessions)
-		j.up.refused = make(chan error, sessions)
 	}
 	serveJoints(t, joints...)
 	runSessions(t, joints, 0) // for what stays for good

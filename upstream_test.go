@@ -79,8 +79,7 @@ func TestUpstreamServerNameFromDownstream(t *testing.T) {
 	s.names = append([]string{"c.example.com"}, names...)
 	config := a.server(t, names[0])
 	config.Certificates = append(config.Certificates, a.server(t, names[1]).Certificates...)
-	up := newUpgrader(t, "smtp", config)
-	up.serve = serveInside("smtp")
+	up := newUpgrader(t, "smtp", config, servesInside)
 	j := &joint{up: up, lines: []string{"tls_server_name {l4.tls.server_name}", "tls_trust_pool file " + a.file}}
 	s.backend, s.after = &backend{ln: up.ln}, j.handler()
 	implicit := &joint{address: freeAddress(t), up: up, lines: j.lines, match: "tls", before: "tls"}
@@ -143,9 +142,10 @@ func TestUpstreamClientCertificate(t *testing.T) {
 	a, other := newAuthority(t), newAuthority(t)
 	var joints []*joint
 	for _, by := range []*authority{a, other, nil} {
-		j := newJoint(t, "smtp", a)
-		j.up.config.TLS.ClientAuth, j.up.config.TLS.ClientCAs = tls.RequireAndVerifyClientCert, a.pool()
-		j.up.config.TLS.MaxVersion = tls.VersionTLS12 // where the client waits for the verdict
+		j := newJoint(t, "smtp", a, func(u *upgrader) {
+			u.config.TLS.ClientAuth, u.config.TLS.ClientCAs = tls.RequireAndVerifyClientCert, a.pool()
+			u.config.TLS.MaxVersion = tls.VersionTLS12 // where the client waits for the verdict
+		})
 		if by != nil {
 			cert, key := by.client(t, "proxy")
 			j.lines = append(j.lines, "tls_client_auth "+cert+" "+key)
@@ -333,9 +333,8 @@ func TestUpstreamOptionalDemandsGoodTLS(t *testing.T) {
 		}, "TLS with upstream failed"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			joints := jointPerProtocol(t, a)
+			joints := jointPerProtocol(t, a, func(u *upgrader) { u.config.TLS = upstream.config })
 			for _, j := range joints {
-				j.up.config.TLS = upstream.config
 				j.lines = append(j.lines, "policy optional")
 			}
 			c := serveJoints(t, joints...)

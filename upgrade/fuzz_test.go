@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"slices"
@@ -23,6 +24,8 @@ const (
 	fuzzExchange
 	fuzzPlain
 	fuzzDirect
+	fuzzInside
+	fuzzUnavailable
 	fuzzRoles
 )
 
@@ -44,8 +47,10 @@ func FuzzProtocols(f *testing.F) {
 			fuzzPlaintext(t, p, role%fuzzRoles, script)
 		case fuzzMatch:
 			fuzzMatching(t, p, peer)
-		case fuzzExchange, fuzzPlain, fuzzDirect:
+		case fuzzExchange, fuzzPlain, fuzzDirect, fuzzInside:
 			fuzzFilter(t, p, role%fuzzRoles, script, other)
+		case fuzzUnavailable:
+			fuzzNoServer(t, p, script)
 		}
 	})
 }
@@ -63,6 +68,7 @@ func fuzzSeeds(f *testing.F, index byte, p *Protocol) {
 		if strings.Contains(d.roles, "accept") {
 			f.Add(index, byte(fuzzAccept), byte(255), client, []byte(nil))
 			f.Add(index, byte(fuzzOptional), byte(255), client, []byte(nil))
+			f.Add(index, byte(fuzzUnavailable), byte(255), client, []byte(nil))
 		}
 		if strings.Contains(d.roles, "request") {
 			f.Add(index, byte(fuzzRequest), byte(255), server, []byte(nil))
@@ -74,18 +80,34 @@ func fuzzSeeds(f *testing.F, index byte, p *Protocol) {
 			f.Add(index, byte(fuzzExchange), byte(0), client, server)
 		}
 	}
-	if p.Rejoin == nil {
-		return
+	if p.Rejoin != nil {
+		fuzzFilterSeeds(f, index, "testdata/"+p.Name+".rejoin.txt", fuzzExchange, fuzzPlain, fuzzDirect)
 	}
-	for _, d := range readRejoins(f, "testdata/"+p.Name+".rejoin.txt") {
+	if p.Inside != nil {
+		fuzzFilterSeeds(f, index, "testdata/"+p.Name+".inside.txt", fuzzInside)
+	}
+}
+
+func fuzzFilterSeeds(f *testing.F, index byte, path string, roles ...byte) {
+	for _, d := range readRejoins(f, path) {
 		said := map[string][]byte{}
 		for _, s := range d.steps {
 			said[s.who] = append(said[s.who], s.data...)
 		}
-		for _, role := range []byte{fuzzExchange, fuzzPlain, fuzzDirect} {
+		for _, role := range roles {
 			f.Add(index, role, byte(0), said["C"], said["B"])
 		}
 	}
+}
+
+// fuzzNoServer asserts that a client without a server is heard for a bounded time, and
+// learns nothing of the cause but its kind.
+func fuzzNoServer(t *testing.T, p *Protocol, script *fuzzConn) {
+	size := len(script.data)
+	Unavailable(script, p, &Config{Hostname: testHost}, fmt.Errorf("%w: unspoken", ErrRefused))
+	require.LessOrEqual(t, size-len(script.data), maxBytes+4096, "read too much")
+	require.LessOrEqual(t, script.wrote, 1024, "wrote too much")
+	require.NotContains(t, string(script.last), "unspoken")
 }
 
 // fuzzPlaintext asserts that the plaintext phase is bounded, that success leaves
@@ -136,11 +158,7 @@ func fuzzMatching(t *testing.T, p *Protocol, data []byte) {
 // nothing once it is done.
 func fuzzFilter(t *testing.T, p *Protocol, role byte, script *fuzzConn, backend []byte) {
 	client := script.data
-	conn := newConn(script, p, &Config{Hostname: testHost, Optional: role == fuzzPlain}, false)
-	conn.session = newSession(conn)
-	conn.committed, conn.direct = role == fuzzPlain, role == fuzzDirect
-	conn.negotiated.Store(true)
-	x := conn.Exchange()
+	x := fuzzExchangeOf(p, role, script)
 	if x.filter == nil {
 		return
 	}
@@ -173,6 +191,18 @@ func fuzzFilter(t *testing.T, p *Protocol, role byte, script *fuzzConn, backend 
 		require.True(t, x.ended || x.holds() || len(x.in) <= maxFilterLine+chunk, "kept from the backend")
 	}
 	_ = x.CloseWrite()
+}
+
+// fuzzExchangeOf makes the Exchange that a role is about.
+func fuzzExchangeOf(p *Protocol, role byte, script *fuzzConn) *Exchange {
+	if role == fuzzInside {
+		return Fresh(script, p, &Config{Hostname: testHost})
+	}
+	conn := newConn(script, p, &Config{Hostname: testHost, Optional: role == fuzzPlain}, false)
+	conn.session = newSession(conn)
+	conn.committed, conn.direct = role == fuzzPlain, role == fuzzDirect
+	conn.negotiated.Store(true)
+	return conn.Exchange()
 }
 
 // fuzzFeed is what Exchange.Read does, but for waiting.

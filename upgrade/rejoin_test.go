@@ -38,6 +38,7 @@ type rejoin struct {
 	name, outcome string
 	plain         bool
 	direct        bool
+	inside        bool // the server's side is that which Fresh makes
 	auth          bool
 	resume        string
 	steps         []rejoinStep
@@ -201,12 +202,16 @@ func playRejoin(t *testing.T, p *Protocol, d *rejoin, chunk int) {
 // nothing in the way of the bytes: no TLS.
 func (d *rejoin) exchange(p *Protocol, client net.Conn) (*Exchange, *[]string) {
 	var warnings []string
-	conn := newConn(client, p, &Config{
+	config := &Config{
 		Hostname:      "mail.example.com",
 		Optional:      d.plain,
 		PlaintextAuth: d.auth,
 		Warn:          func(message string) { warnings = append(warnings, message) },
-	}, false)
+	}
+	if d.inside {
+		return Fresh(client, p, config), &warnings
+	}
+	conn := newConn(client, p, config, false)
 	conn.session = newSession(conn)
 	if d.resume != "" {
 		conn.session.Resume(d.resume)

@@ -1,0 +1,2 @@
+// Package bench measures what the plugin costs. See README.md.
+package bench
