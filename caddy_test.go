@@ -142,6 +142,7 @@ type logEntry struct {
 	Level    string `json:"level"`
 	Logger   string `json:"logger"`
 	Message  string `json:"msg"`
+	Local    string `json:"local"`
 	Remote   string `json:"remote"`
 	Protocol string `json:"protocol"`
 	Error    string `json:"error"`

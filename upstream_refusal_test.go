@@ -185,17 +185,18 @@ func (r refusedClient) meetsTheEnd(c *instance, trust *tls.Config) error {
 	}
 	want := regexp.MustCompile(refusals[r.refusal].logged)
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
-		if want.MatchString(c.loggedFor(p.raw.LocalAddr().String())) {
+		if want.MatchString(c.loggedFor(p.raw)) {
 			return nil
 		}
 	}
-	return fmt.Errorf("logged %q, want %q", c.loggedFor(p.raw.LocalAddr().String()), want)
+	return fmt.Errorf("logged %q, want %q", c.loggedFor(p.raw), want)
 }
 
-// loggedFor returns what went wrong with a client's connection.
-func (c *instance) loggedFor(remote string) string {
+// loggedFor returns what went wrong with a client's connection. A port of its own is
+// no client's alone: others may have it towards other servers.
+func (c *instance) loggedFor(client net.Conn) string {
 	for _, entry := range c.logged("handling connection") {
-		if entry.Remote == remote {
+		if entry.Remote == client.LocalAddr().String() && entry.Local == client.RemoteAddr().String() {
 			return entry.Error
 		}
 	}

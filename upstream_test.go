@@ -132,7 +132,7 @@ func TestUpstreamEmptyServerNameIsRefused(t *testing.T) {
 		require.Zero(t, j.up.dials.Load())
 		require.NoError(t, client.Close())
 		require.Eventually(t, func() bool {
-			return strings.Contains(c.loggedFor(client.LocalAddr().String()), "is empty for this connection")
+			return strings.Contains(c.loggedFor(client), "is empty for this connection")
 		}, patience, 20*time.Millisecond, j.protocol())
 	}
 }
@@ -418,7 +418,7 @@ func TestUpstreamRetries(t *testing.T) {
 	joints[1].requireWords(t, failed, upstreamName, "Upstream not available")
 	require.NoError(t, failed.Close())
 	require.Eventually(t, func() bool {
-		return strings.Contains(c.loggedFor(failed.LocalAddr().String()), "connection refused")
+		return strings.Contains(c.loggedFor(failed), "connection refused")
 	}, patience, 20*time.Millisecond)
 	joints[2].requireWords(t, joints[2].dial(t), upstreamName, "Upstream timed out")
 }
