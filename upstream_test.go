@@ -161,6 +161,18 @@ func TestUpstreamClientCertificate(t *testing.T) {
 	}
 }
 
+// A client certificate may also be one that Caddy manages.
+func TestUpstreamManagedClientCertificate(t *testing.T) {
+	const name = "app.example.com"
+	a := newAuthority(t)
+	j := newJoint(t, "smtp", a, func(u *upgrader) { u.config.TLS.ClientAuth = tls.RequireAnyClientCert })
+	j.lines = append(j.lines, "tls_client_auth "+name)
+	serveJoints(t, j).awaitCertificates(name)
+	_, up := j.connect(t)
+	state, _ := up.TLSConnectionState()
+	require.Equal(t, []string{name}, state.PeerCertificates[0].DNSNames)
+}
+
 // A dialled server is one whose connections are the test's.
 type dialled struct {
 	ln    net.Listener
