@@ -99,6 +99,7 @@ func (l *leg) join(down, up closeWriter) {
 			}
 		case err := <-downward:
 			_ = down.SetReadDeadline(time.Now().Add(endTimeout))
+			_ = l.near.SetWriteDeadline(time.Now().Add(endTimeout))
 			if err != nil {
 				endAbruptly(down)
 			}

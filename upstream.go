@@ -220,7 +220,9 @@ func (u *Upstream) Handle(cx *layer4.Connection, next layer4.Handler) error {
 	if errors.Is(err, upgrade.ErrNotOffered) && u.Policy == "optional" && leg.end() {
 		return u.goOnInClear(cx, down, next)
 	}
-	return u.refuse(down, leg.cause(err), config)
+	err = leg.cause(err)
+	_ = leg.near.Close() // the upstream need not wait until downstream has been heard
+	return u.refuse(down, err, config)
 }
 
 // awaitHello waits for the beginning of downstream's ClientHello. An upstream that

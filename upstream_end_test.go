@@ -317,3 +317,30 @@ func runSession(j *joint, seed uint64) error {
 	}
 	return nil
 }
+
+// A client whose commands wait for an answer, as POP3's do behind PASS, is not left
+// waiting when the upstream is cut off instead of answering.
+func TestUpstreamIsCutOffUnderAWaitingClient(t *testing.T) {
+	cutsOff := func(u *upgrader) {
+		u.serve = func(conn net.Conn) error {
+			return serveLines(conn, "", func(verb, line string) string {
+				if verb == "PASS" {
+					_ = conn.(*upgrade.Conn).NetConn().Close()
+				}
+				return pop3Answer(verb, line)
+			})
+		}
+	}
+	s, j := newSite(t, "pop3"), newJoint(t, "pop3", newAuthority(t), cutsOff)
+	s.names = []string{"mail.example.com"}
+	s.backend, s.after = &backend{ln: j.up.ln}, j.handler()
+	c := startCaddy(t, s.String())
+	c.awaitCertificates(s.names...)
+	p := s.requireUpgraded(t, c.trust(), step{})
+	writes(t, p.tls, "PASS secret\r\n")
+	require.NoError(t, p.raw.SetReadDeadline(time.Now().Add(patience)))
+	_, err := io.ReadAll(p.tls)
+	require.ErrorContains(t, err, "without close_notify")
+	require.NoError(t, p.raw.Close())
+	require.Eventually(t, func() bool { return stacks().ours() == 0 }, patience, 10*time.Millisecond)
+}

@@ -402,6 +402,9 @@ func (x *Exchange) SetReadDeadline(t time.Time) error {
 	x.matching.Store(!t.IsZero())
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if !t.IsZero() {
+		x.ToBackend(nil) // wakes a Read that waits for Release
+	}
 	if !x.limit.IsZero() && (t.IsZero() || t.After(x.limit)) {
 		t = x.limit
 	}
