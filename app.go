@@ -69,6 +69,15 @@ func (a *App) Handle(context.Context, caddy.Event) error {
 	return nil
 }
 
+// manageNames registers the names of a handler with the app, which it loads.
+func manageNames(ctx caddy.Context, names []string) error {
+	app, err := ctx.App("starttls")
+	if err != nil {
+		return fmt.Errorf("getting starttls app: %w", err)
+	}
+	return app.(*App).register(names)
+}
+
 // register asks for certificates for the hostnames of a handler, when it is
 // provisioned.
 func (a *App) register(hostnames []string) error {

@@ -1,6 +1,8 @@
 package l4starttls
 
 import (
+	"slices"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
@@ -33,22 +35,25 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	h.Protocol = d.Val()
 	h.Hostnames = append(h.Hostnames, d.RemainingArgs()...)
+	return eachOption(d, "starttls", []string{"hostname", "capabilities", "connection_policy"}, h.unmarshalOption)
+}
+
+// eachOption goes through a handler's block, in which only options that append may be
+// repeated.
+func eachOption(d *caddyfile.Dispenser, handler string, repeatable []string, unmarshal func(string, *caddyfile.Dispenser) error) error {
 	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option := d.Val()
-		if seen[option] && !repeatable[option] {
-			return d.Errf("duplicate starttls option %q", option)
+		if seen[option] && !slices.Contains(repeatable, option) {
+			return d.Errf("duplicate %s option %q", handler, option)
 		}
 		seen[option] = true
-		if err := h.unmarshalOption(option, d); err != nil {
+		if err := unmarshal(option, d); err != nil {
 			return err
 		}
 	}
 	return nil
 }
-
-// repeatable options append.
-var repeatable = map[string]bool{"hostname": true, "capabilities": true, "connection_policy": true}
 
 func (h *Handler) unmarshalOption(option string, d *caddyfile.Dispenser) error {
 	switch option {

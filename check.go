@@ -1,11 +1,14 @@
 package l4starttls
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/caddyserver/caddy/v2"
 
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
 )
@@ -22,8 +25,8 @@ func (h *Handler) check() (err error) {
 	if h.proto, err = upgrade.Lookup(h.Protocol); err != nil {
 		return err
 	}
-	if h.Policy != "" && !slices.Contains(policies, h.Policy) {
-		return fmt.Errorf("unknown policy %q; must be one of: %s", h.Policy, strings.Join(policies, ", "))
+	if err := checkPolicy(h.Policy); err != nil {
+		return err
 	}
 	if h.proto.Accept == nil && h.proto.Relay == nil {
 		return fmt.Errorf("protocol %q cannot be accepted, only requested from an upstream", h.Protocol)
@@ -36,14 +39,28 @@ func (h *Handler) check() (err error) {
 	return nil
 }
 
+func checkPolicy(policy string) error {
+	if policy != "" && !slices.Contains(policies, policy) {
+		return fmt.Errorf("unknown policy %q; must be one of: %s", policy, strings.Join(policies, ", "))
+	}
+	return nil
+}
+
 func (h *Handler) checkHostnames() error {
 	for i, name := range h.Hostnames {
 		if strings.HasPrefix(name, "*.") && i == 0 {
 			return fmt.Errorf("hostname %q: the first one is the server's name in greetings and cannot be a wildcard", name)
 		}
-		if !validHostname(name) {
-			return fmt.Errorf("hostname %q: must be a domain name or an IP address, without a port", name)
+		if err := checkHostname("hostname", name); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+func checkHostname(option, name string) error {
+	if !validHostname(name) {
+		return fmt.Errorf("%s %q: must be a domain name or an IP address, without a port", option, name)
 	}
 	return nil
 }
@@ -62,7 +79,7 @@ func validHostname(name string) bool {
 // make two replies of one.
 func (h *Handler) checkTexts() error {
 	texts := map[string][]string{
-		"greeting": {h.Greeting}, "command": {h.Command}, "reply": {h.Reply}, "capabilities": h.Capabilities,
+		"greeting": {h.Greeting}, "capabilities": h.Capabilities,
 	}
 	if h.proto.CheckGreeting != nil {
 		if err := h.proto.CheckGreeting(h.Greeting); err != nil {
@@ -71,23 +88,42 @@ func (h *Handler) checkTexts() error {
 	}
 	for option, values := range texts {
 		for _, value := range values {
-			if hasControls(value) {
-				return fmt.Errorf("%s %q: must not contain control characters", option, value)
+			if err := checkText(option, value); err != nil {
+				return err
 			}
 		}
+	}
+	return checkLine(h.proto, h.Command, h.Reply)
+}
+
+// checkText finds what would make two lines of one.
+func checkText(option, text string) error {
+	if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return fmt.Errorf("%s %q: must not contain control characters", option, text)
 	}
 	return nil
 }
 
-// hasControls finds what would make two lines of one.
-func hasControls(text string) bool {
-	return strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f })
+// checkLine is for the texts that only the line protocol has.
+func checkLine(proto *upgrade.Protocol, command, reply string) error {
+	if proto != upgrade.Line && (command != "" || reply != "") {
+		return fmt.Errorf("command and reply belong to the line protocol, not to %q", proto.Name)
+	}
+	if err := checkText("command", command); err != nil {
+		return err
+	}
+	return checkText("reply", reply)
+}
+
+func checkDuration(option string, d caddy.Duration) error {
+	if d < 0 {
+		return fmt.Errorf("%s %s: must not be negative", option, time.Duration(d))
+	}
+	return nil
 }
 
 func (h *Handler) checkOptions() error {
 	switch {
-	case h.proto.Name != "line" && (h.Command != "" || h.Reply != ""):
-		return fmt.Errorf("command and reply belong to the line protocol, not to %q", h.Protocol)
 	case h.proto.Relay != nil && h.Passthrough:
 		return fmt.Errorf("protocol %q cannot be passed through: it is upgraded in place", h.Protocol)
 	case h.Passthrough && len(h.ConnectionPolicies) > 0:
@@ -96,16 +132,11 @@ func (h *Handler) checkOptions() error {
 		return fmt.Errorf("protocol %q has no policy %q: what it says in clear belongs to the application anyway", h.Protocol, h.Policy)
 	case h.AllowPlaintextAuth && h.Policy != "optional":
 		return fmt.Errorf("allow_plaintext_auth has no effect without policy optional")
-	case h.ImplicitTLS < 0:
-		return fmt.Errorf("implicit_tls %s: must not be negative", time.Duration(h.ImplicitTLS))
 	case h.ImplicitTLS > 0 && (h.Passthrough || h.proto.Relay != nil):
 		return fmt.Errorf("implicit_tls does not go with passthrough, nor with the line protocol")
-	case h.NegotiationTimeout < 0:
-		return fmt.Errorf("negotiation_timeout %s: must not be negative", time.Duration(h.NegotiationTimeout))
-	case h.HandshakeTimeout < 0:
-		return fmt.Errorf("handshake_timeout %s: must not be negative", time.Duration(h.HandshakeTimeout))
 	}
-	return nil
+	return errors.Join(checkDuration("implicit_tls", h.ImplicitTLS),
+		checkDuration("negotiation_timeout", h.NegotiationTimeout), checkDuration("handshake_timeout", h.HandshakeTimeout))
 }
 
 // protocolNames lists the protocols that satisfy a condition, or all.

@@ -146,12 +146,9 @@ func newProber(flags caddycmd.Flags, protocol, address string) (p *prober, err e
 		return nil, fmt.Errorf("protocol %q cannot be requested", protocol)
 	case p.timeout <= 0:
 		return nil, fmt.Errorf("timeout %s: must be positive", p.timeout)
-	case !validHostname(p.serverName):
-		return nil, fmt.Errorf("server name %q: must be a domain name or an IP address, without a port", p.serverName)
-	case p.proto.Name != "line" && (p.command != "" || p.reply != ""):
-		return nil, fmt.Errorf("command and reply belong to the line protocol, not to %q", protocol)
-	case hasControls(p.command) || hasControls(p.reply):
-		return nil, errors.New("command and reply must not contain control characters")
+	}
+	if err := errors.Join(checkHostname("server name", p.serverName), checkLine(p.proto, p.command, p.reply)); err != nil {
+		return nil, err
 	}
 	if file := flags.String("ca"); file != "" {
 		p.roots, err = readRoots(file)

@@ -135,11 +135,7 @@ func (h *Handler) replacePlaceholders() {
 // provisionTLS builds the TLS configuration, once: sessions can only be resumed
 // while the ticket keys of one configuration live.
 func (h *Handler) provisionTLS(ctx caddy.Context) error {
-	app, err := ctx.App("starttls")
-	if err != nil {
-		return fmt.Errorf("getting starttls app: %w", err)
-	}
-	if err := app.(*App).register(h.Hostnames); err != nil {
+	if err := manageNames(ctx, h.Hostnames); err != nil {
 		return err
 	}
 	if len(h.ConnectionPolicies) == 0 {

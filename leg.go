@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/mholt/caddy-l4/layer4"
@@ -45,10 +46,10 @@ func newLeg(down *lowerConn, next layer4.Handler) *leg {
 // cause finds out why the connection has failed. If its end has come from the next
 // handler, that may know better: it could not reach the upstream.
 func (l *leg) cause(err error) error {
-	for _, end := range []error{io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, upgrade.ErrTruncated} {
-		if errors.Is(err, end) && l.end() && l.err != nil {
-			return l.err
-		}
+	ends := []error{io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, upgrade.ErrTruncated}
+	ended := slices.ContainsFunc(ends, func(end error) bool { return errors.Is(err, end) })
+	if ended && l.end() && l.err != nil {
+		return l.err
 	}
 	return err
 }

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -115,14 +113,10 @@ func (u *Upstream) clientTLS(ctx caddy.Context) (*tls.Config, error) {
 	if name == "" {
 		return config, nil
 	}
-	app, err := ctx.App("starttls")
-	if err != nil {
-		return nil, fmt.Errorf("getting starttls app: %w", err)
-	}
 	config.GetClientCertificate = func(request *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		return managedCertificate(name, request)
 	}
-	return config, app.(*App).register([]string{name})
+	return config, manageNames(ctx, []string{name})
 }
 
 // managedCertificate chooses among the certificates that Caddy has for a name.
@@ -144,19 +138,19 @@ func (u *Upstream) check() (err error) {
 	if u.proto, err = upgrade.Lookup(u.Protocol); err != nil {
 		return err
 	}
-	if u.Policy != "" && !slices.Contains(policies, u.Policy) {
-		return fmt.Errorf("unknown policy %q; must be one of: %s", u.Policy, strings.Join(policies, ", "))
+	if err := checkPolicy(u.Policy); err != nil {
+		return err
 	}
 	if u.proto.Request == nil {
 		return fmt.Errorf("protocol %q cannot be requested from an upstream, only accepted", u.Protocol)
 	}
-	for option, value := range map[string]string{"command": u.Command, "reply": u.Reply} {
-		if hasControls(value) {
-			return fmt.Errorf("%s %q: must not contain control characters", option, value)
-		}
+	if err := checkLine(u.proto, u.Command, u.Reply); err != nil {
+		return err
 	}
-	if u.Hostname != "" && !validHostname(u.Hostname) {
-		return fmt.Errorf("hostname %q: must be a domain name or an IP address, without a port", u.Hostname)
+	if u.Hostname != "" {
+		if err := checkHostname("hostname", u.Hostname); err != nil {
+			return err
+		}
 	}
 	return u.checkOptions()
 }
@@ -164,8 +158,6 @@ func (u *Upstream) check() (err error) {
 func (u *Upstream) checkOptions() error {
 	verifies := !u.Passthrough && !u.TLS.InsecureSkipVerify
 	switch {
-	case u.proto.Name != "line" && (u.Command != "" || u.Reply != ""):
-		return fmt.Errorf("command and reply belong to the line protocol, not to %q", u.Protocol)
 	case verifies && u.TLS.ServerName == "":
 		return errors.New("no tls_server_name to verify the upstream's certificate against")
 	case u.Passthrough && u.configuresTLS():
@@ -176,12 +168,9 @@ func (u *Upstream) checkOptions() error {
 		return errors.New("except_ports has no effect: the upgrade is asked for at any port")
 	case u.HandshakeTimeout != 0 && u.TLS.HandshakeTimeout != 0:
 		return errors.New("handshake_timeout and tls_timeout are the same; set one of them")
-	case u.NegotiationTimeout < 0:
-		return fmt.Errorf("negotiation_timeout %s: must not be negative", time.Duration(u.NegotiationTimeout))
-	case u.HandshakeTimeout < 0 || u.TLS.HandshakeTimeout < 0:
-		return fmt.Errorf("handshake_timeout %s: must not be negative", time.Duration(min(u.HandshakeTimeout, u.TLS.HandshakeTimeout)))
 	}
-	return nil
+	return errors.Join(checkDuration("negotiation_timeout", u.NegotiationTimeout),
+		checkDuration("handshake_timeout", min(u.HandshakeTimeout, u.TLS.HandshakeTimeout)))
 }
 
 // configuresTLS tells whether anything beside the server's name is set.

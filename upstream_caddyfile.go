@@ -40,18 +40,7 @@ func (u *Upstream) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	seen := make(map[string]bool)
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		option := d.Val()
-		if seen[option] && option != "tls_curves" {
-			return d.Errf("duplicate starttls_upstream option %q", option)
-		}
-		seen[option] = true
-		if err := u.unmarshalOption(option, d); err != nil {
-			return err
-		}
-	}
-	return nil
+	return eachOption(d, "starttls_upstream", []string{"tls_curves"}, u.unmarshalOption)
 }
 
 func requestable(p *upgrade.Protocol) bool { return p.Request != nil }

@@ -20,75 +20,69 @@ import (
 // longText is more than what is on the way at any time.
 var longText = strings.Repeat("0123456789abcde\n", 1<<16)
 
-// A client that has said all still gets the answer, and the upstream learns in both
-// ways that there is no more: by close_notify, and by the end of the connection.
-func TestUpstreamHalfClose(t *testing.T) {
+// inEveryProtocol does the same with a joint of each.
+func inEveryProtocol(t *testing.T, do func(t *testing.T, j *joint)) {
+	t.Helper()
 	joints := jointPerProtocol(t, newAuthority(t))
 	serveJoints(t, joints...)
 	for _, j := range joints {
-		t.Run(j.protocol(), func(t *testing.T) {
-			client, up := j.connect(t)
-			go func() { _, _ = io.WriteString(client, longText); _ = client.CloseWrite() }()
-			requireRest(t, up, longText)
-			requireRest(t, up.raw, "")
-			go func() { _, _ = io.WriteString(up, longText); _ = up.CloseWrite() }()
-			requireRest(t, client, longText)
-		})
+		t.Run(j.protocol(), func(t *testing.T) { do(t, j) })
 	}
+}
+
+// A client that has said all still gets the answer, and the upstream learns in both
+// ways that there is no more: by close_notify, and by the end of the connection.
+func TestUpstreamHalfClose(t *testing.T) {
+	inEveryProtocol(t, func(t *testing.T, j *joint) {
+		client, up := j.connect(t)
+		go func() { _, _ = io.WriteString(client, longText); _ = client.CloseWrite() }()
+		requireRest(t, up, longText)
+		requireRest(t, up.raw, "")
+		go func() { _, _ = io.WriteString(up, longText); _ = up.CloseWrite() }()
+		requireRest(t, client, longText)
+	})
 }
 
 // An upstream that has said all may still listen.
 func TestUpstreamHalfCloseFromUpstream(t *testing.T) {
-	joints := jointPerProtocol(t, newAuthority(t))
-	serveJoints(t, joints...)
-	for _, j := range joints {
-		t.Run(j.protocol(), func(t *testing.T) {
-			client, up := j.connect(t)
-			writes(t, up, "last words")
-			require.NoError(t, up.CloseWrite())
-			requireRest(t, client, "last words")
-			writes(t, client, "noted, good bye")
-			require.NoError(t, client.CloseWrite())
-			requireRest(t, up, "noted, good bye")
-		})
-	}
+	inEveryProtocol(t, func(t *testing.T, j *joint) {
+		client, up := j.connect(t)
+		writes(t, up, "last words")
+		require.NoError(t, up.CloseWrite())
+		requireRest(t, client, "last words")
+		writes(t, client, "noted, good bye")
+		require.NoError(t, client.CloseWrite())
+		requireRest(t, up, "noted, good bye")
+	})
 }
 
 // A client gets everything of an upstream that is gone already.
 func TestUpstreamClose(t *testing.T) {
-	joints := jointPerProtocol(t, newAuthority(t))
-	serveJoints(t, joints...)
-	for _, j := range joints {
-		t.Run(j.protocol(), func(t *testing.T) {
-			client, up := j.connect(t)
-			go func() { _, _ = io.WriteString(up, longText); _ = up.Close() }()
-			requireRest(t, client, longText)
-		})
-	}
+	inEveryProtocol(t, func(t *testing.T, j *joint) {
+		client, up := j.connect(t)
+		go func() { _, _ = io.WriteString(up, longText); _ = up.Close() }()
+		requireRest(t, client, longText)
+	})
 }
 
 // Whoever is reset takes the other with him, and the upstream does not take it for
 // an end.
 func TestUpstreamReset(t *testing.T) {
-	joints := jointPerProtocol(t, newAuthority(t))
-	serveJoints(t, joints...)
-	for _, j := range joints {
-		t.Run(j.protocol(), func(t *testing.T) {
-			client, up := j.connect(t)
-			writes(t, client, "half of a mess")
-			requireReads(t, up, "half of a mess")
-			require.NoError(t, reset(client))
-			_, err := io.ReadAll(up)
-			require.ErrorIs(t, err, upgrade.ErrTruncated)
-			require.NoError(t, up.Close())
+	inEveryProtocol(t, func(t *testing.T, j *joint) {
+		client, up := j.connect(t)
+		writes(t, client, "half of a mess")
+		requireReads(t, up, "half of a mess")
+		require.NoError(t, reset(client))
+		_, err := io.ReadAll(up)
+		require.ErrorIs(t, err, upgrade.ErrTruncated)
+		require.NoError(t, up.Close())
 
-			client, up = j.connect(t)
-			writes(t, up, "half of an answ")
-			requireReads(t, client, "half of an answ")
-			require.NoError(t, reset(up.raw))
-			requireEnds(t, client)
-		})
-	}
+		client, up = j.connect(t)
+		writes(t, up, "half of an answ")
+		requireReads(t, client, "half of an answ")
+		require.NoError(t, reset(up.raw))
+		requireEnds(t, client)
+	})
 }
 
 // requireEnds requires that a connection ends, in whatever way.

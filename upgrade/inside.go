@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -32,18 +33,13 @@ func Fresh(down net.Conn, proto *Protocol, config *Config) *Exchange {
 func Unavailable(down net.Conn, proto *Protocol, config *Config, why error) {
 	c := newFresh(down, proto, config)
 	why = unavailable{cause: why}
-	_ = down.SetDeadline(time.Now().Add(c.config.negotiationTimeout()))
-	if proto.Unavailable == nil {
-		c.farewell(why)
-		return
+	if proto.Unavailable != nil {
+		_ = down.SetDeadline(time.Now().Add(c.config.negotiationTimeout()))
+		if why = proto.Unavailable(c.session, why); why == nil {
+			why = ErrQuit // it has had its answer
+		}
 	}
-	err := proto.Unavailable(c.session, why)
-	if err == nil {
-		_ = down.SetDeadline(time.Now().Add(farewellTimeout))
-		c.linger()
-		return
-	}
-	c.farewell(err)
+	c.farewell(why)
 }
 
 // newFresh makes the server's side of a connection that stays as it is. It goes by
@@ -52,19 +48,24 @@ func newFresh(down net.Conn, proto *Protocol, config *Config) *Conn {
 	c := newConn(down, proto, config, false)
 	c.negotiated.Store(true)
 	c.session = newSession(c)
-	if name := c.session.PeerName(); name != "" {
-		named := *c.config
-		named.Hostname = name
-		c.config = &named
-	}
+	named := *c.config
+	named.Hostname = c.session.upgradedName()
+	c.config = &named
 	return c
 }
+
+// upgradedName is the name of the server that has been upgraded to, or ours if it has
+// none.
+func (s *Session) upgradedName() string { return cmp.Or(s.PeerName(), s.Hostname()) }
 
 // unavailable is ErrBackend with a cause, of which the peer may know the kind.
 type unavailable struct{ cause error }
 
 func (u unavailable) Error() string        { return "backend not available: " + u.cause.Error() }
 func (u unavailable) Is(target error) bool { return target == ErrBackend }
+
+// upstreamUnavailable is said where there was no upstream at all.
+const upstreamUnavailable = "Upstream not available"
 
 // unavailableText says why there is no backend, where that is known.
 func unavailableText(why error, otherwise string) string {
@@ -88,7 +89,7 @@ func unavailableText(why error, otherwise string) string {
 			return kind.text
 		}
 	}
-	return "Upstream not available"
+	return upstreamUnavailable
 }
 
 func brokeProtocol(err error) bool {
@@ -102,19 +103,15 @@ func brokeProtocol(err error) bool {
 
 // unavailableForTLS tells whether there was a backend, but no TLS with it.
 func unavailableForTLS(why error) bool {
-	return unavailableText(why, "Upstream not available") != "Upstream not available"
+	return unavailableText(why, upstreamUnavailable) != upstreamUnavailable
 }
 
-// greeting is one in the name of the server, or in ours if it has none.
+// greeting is one in the name of the server.
 func (c *Conn) greeting() []byte {
 	if c.proto == nil || c.proto.Greeting == "" {
 		return nil
 	}
-	name := c.session.PeerName()
-	if name == "" {
-		name = c.session.Hostname()
-	}
-	return fmt.Appendf(nil, c.proto.Greeting+"\r\n", name)
+	return fmt.Appendf(nil, c.proto.Greeting+"\r\n", c.session.upgradedName())
 }
 
 // Greet puts a greeting in front of what is read next. It is for client software

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Postgres upgrades with SSLRequest, PostgreSQL documentation "Frontend/Backend
@@ -186,23 +187,38 @@ func (postgresRejoin) FromClient(x *Exchange, b []byte) int {
 // FromBackend implements Filter. It looks for the first message of type R, which
 // says how to authenticate: 3 is AuthenticationCleartextPassword.
 func (postgresRejoin) FromBackend(x *Exchange, b []byte) int {
-	const head = 1 + 4
-	if len(b) < head {
+	if len(b) > 0 && b[0] == 'R' {
+		switch {
+		case len(b) < postgresHead+4:
+			return 0
+		case binary.BigEndian.Uint32(b[postgresHead:]) == 3:
+			x.End(postgresError("28000", "password authentication requires TLS"))
+			return len(b)
+		}
+	}
+	size := postgresCut(x, b, "vN")
+	x.ToClient(b[:size])
+	return size
+}
+
+// postgresHead is what a message has in front of its contents: type and length.
+const postgresHead = 1 + 4
+
+// postgresCut returns the size of the message that b begins with, 0 if more of it must
+// arrive. With a message of another type than those given, or one that is too long,
+// there is nothing left to look for, and the filter is done. Behind notices (N) and a
+// NegotiateProtocolVersion (v) comes the one that says how to authenticate (R).
+func postgresCut(x *Exchange, b []byte, types string) int {
+	if len(b) < postgresHead {
 		return 0
 	}
 	size := 1 + int64(binary.BigEndian.Uint32(b[1:]))
 	switch {
-	case b[0] == 'R' && len(b) < head+4:
-		return 0
-	case b[0] == 'R' && binary.BigEndian.Uint32(b[head:]) == 3:
-		x.End(postgresError("28000", "password authentication requires TLS"))
-		return len(b)
-	case b[0] != 'v' && b[0] != 'N' || size < head || size > maxFilterLine: // NegotiateProtocolVersion, notice
+	case strings.IndexByte(types, b[0]) < 0, size < postgresHead, size > maxFilterLine:
 		x.Done()
 		return 0
 	case int64(len(b)) < size:
 		return 0
 	}
-	x.ToClient(b[:size])
 	return int(size)
 }

@@ -42,31 +42,22 @@ func (f *postgresInside) FromClient(x *Exchange, b []byte) int {
 // FromBackend implements Filter. It looks for the first message of type R, which
 // says how to authenticate, behind notices at the most.
 func (*postgresInside) FromBackend(x *Exchange, b []byte) int {
-	const head = 1 + 4
-	if len(b) < head {
-		return 0
-	}
-	size := 1 + int64(binary.BigEndian.Uint32(b[1:]))
-	switch {
-	case !bytes.Contains([]byte("RvN"), b[:1]), size < head, size > maxFilterLine:
+	size := postgresCut(x, b, "RvN")
+	switch message := b[:size]; {
+	case size > 0 && b[0] == 'R':
+		x.ToClient(postgresNoPlus(message))
 		x.Done()
-		return 0
-	case int64(len(b)) < size:
-		return 0
-	case b[0] == 'R':
-		x.ToClient(postgresNoPlus(b[:size]))
-		x.Done()
-	default: // NegotiateProtocolVersion, notice
-		x.ToClient(b[:size])
+	default:
+		x.ToClient(message)
 	}
-	return int(size)
+	return size
 }
 
 // postgresNoPlus takes the mechanisms with channel binding out of an
 // AuthenticationSASL, and leaves other messages as they are.
 func postgresNoPlus(message []byte) []byte {
-	const head, sasl = 1 + 4 + 4, 10
-	if len(message) < head || binary.BigEndian.Uint32(message[5:]) != sasl {
+	const head, sasl = postgresHead + 4, 10
+	if len(message) < head || binary.BigEndian.Uint32(message[postgresHead:]) != sasl {
 		return message
 	}
 	var list []byte

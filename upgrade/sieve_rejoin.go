@@ -11,8 +11,8 @@ const sieveNoLogin = `the ManageSieve backend announces "SASL" "", so that nobod
 
 // sieveRejoin joins a client inside TLS to a backend that starts afresh. Nothing
 // is swallowed: the client waits for the capabilities that the backend greets
-// with, however it has come to TLS. Only "STARTTLS" is taken out of them, until the client has logged in. A
-// client that goes on in clear has had a greeting, though.
+// with, however it has come to TLS. Only "STARTTLS" is taken out of them, until the
+// client has logged in. A client that goes on in clear has had a greeting, though.
 type sieveRejoin struct {
 	lineFilter
 	replyQueue        // begins with the greeting
