@@ -298,7 +298,7 @@ func (h *Handler) logRefusal(cx *layer4.Connection, err error) {
 
 // setPlaceholders sets {l4.starttls.*}.
 func (h *Handler) setPlaceholders(cx *layer4.Connection, conn *upgrade.Conn) {
-	repl := cx.Context.Value(layer4.ReplacerCtxKey).(*caddy.Replacer)
+	repl := cx.Replacer()
 	name := conn.ServerName()
 	if state, ok := conn.TLSConnectionState(); ok && state.ServerName != "" {
 		name = state.ServerName

@@ -67,7 +67,7 @@ func (p *probe) Handle(cx *layer4.Connection, next layer4.Handler) error {
 	s.placeholders = make(map[string]string)
 	s.hellos = l4tls.GetClientHelloInfos(cx)
 	s.states = len(l4tls.GetConnectionStates(cx))
-	repl := cx.Context.Value(layer4.ReplacerCtxKey).(*caddy.Replacer)
+	repl := cx.Replacer()
 	for _, name := range probedPlaceholders {
 		s.placeholders[name] = repl.ReplaceAll("{"+name+"}", "none")
 	}

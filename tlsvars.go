@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
 	"github.com/mholt/caddy-l4/layer4"
 	"github.com/mholt/caddy-l4/modules/l4tls"
@@ -22,8 +21,8 @@ import (
 func recordTLS(cx *layer4.Connection, hello *tls.ClientHelloInfo, state *tls.ConnectionState) {
 	hellos := append(l4tls.GetClientHelloInfos(cx), l4tls.ClientHelloInfo{ClientHelloInfo: *hello})
 	cx.SetVar("tls_client_hellos", hellos)
-	cx.SetVar("tls_connection_states", append(l4tls.GetConnectionStates(cx), state))
-	repl := cx.Context.Value(layer4.ReplacerCtxKey).(*caddy.Replacer)
+	cx.SetVar(layer4.TLSConnectionStatesVarName, append(l4tls.GetConnectionStates(cx), state))
+	repl := cx.Replacer()
 	repl.Set("l4.tls.server_name", state.ServerName)
 	repl.Set("l4.tls.version", caddytls.ProtocolName(state.Version))
 	repl.Set("l4.tls.cipher_suite", tls.CipherSuiteName(state.CipherSuite))

@@ -92,8 +92,7 @@ func (u *Upgraded) Match(cx *layer4.Connection) (bool, error) {
 
 // upgradedProtocol is the protocol that starttls has upgraded, if it has.
 func upgradedProtocol(cx *layer4.Connection) string {
-	repl := cx.Context.Value(layer4.ReplacerCtxKey).(*caddy.Replacer)
-	name, _ := repl.GetString("l4.starttls.protocol")
+	name, _ := cx.Replacer().GetString("l4.starttls.protocol")
 	return name
 }
 

@@ -259,7 +259,7 @@ func (u *Upstream) refuse(down *lowerConn, why error, config *upgrade.Config) er
 func (u *Upstream) configFor(cx *layer4.Connection) (*upgrade.Config, error) {
 	config := *u.config
 	config.TLS = config.TLS.Clone()
-	config.TLS.ServerName = u.serverName(cx.Context.Value(layer4.ReplacerCtxKey).(*caddy.Replacer))
+	config.TLS.ServerName = u.serverName(cx.Replacer())
 	if config.TLS.ServerName == "" && !u.Passthrough && !u.TLS.InsecureSkipVerify {
 		return &config, fmt.Errorf("tls_server_name %q is empty for this connection", u.TLS.ServerName)
 	}
