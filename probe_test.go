@@ -26,6 +26,7 @@ type sighting struct {
 	placeholders map[string]string
 	hellos       []l4tls.ClientHelloInfo
 	states       int
+	traces       traces
 	stacks       string // of all goroutines
 }
 
@@ -67,6 +68,7 @@ func (p *probe) Handle(cx *layer4.Connection, next layer4.Handler) error {
 	s.placeholders = make(map[string]string)
 	s.hellos = l4tls.GetClientHelloInfos(cx)
 	s.states = len(l4tls.GetConnectionStates(cx))
+	s.traces = tracesOf(cx)
 	repl := cx.Replacer()
 	for _, name := range probedPlaceholders {
 		s.placeholders[name] = repl.ReplaceAll("{"+name+"}", "none")

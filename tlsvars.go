@@ -1,9 +1,12 @@
 package l4starttls
 
 import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
@@ -16,50 +19,71 @@ import (
 )
 
 // recordTLS leaves the same traces on the connection as caddy-l4's tls handler does,
-// so that whatever reads those works behind an upgrade as well. The placeholders are
-// set here because not every version of caddy-l4 has them.
+// so that whatever reads those works behind an upgrade as well. That handler sets the
+// variables and {l4.tls.*} itself, but exports nothing that sets them.
+//
+// A replacer takes a value that has been set before it asks any function. The tls
+// matcher sets some, and so does an upgrade further out; these are set anew.
 func recordTLS(cx *layer4.Connection, hello *tls.ClientHelloInfo, state *tls.ConnectionState) {
 	hellos := append(l4tls.GetClientHelloInfos(cx), l4tls.ClientHelloInfo{ClientHelloInfo: *hello})
 	cx.SetVar("tls_client_hellos", hellos)
 	cx.SetVar(layer4.TLSConnectionStatesVarName, append(l4tls.GetConnectionStates(cx), state))
-	repl := cx.Replacer()
-	repl.Set("l4.tls.server_name", state.ServerName)
-	repl.Set("l4.tls.version", caddytls.ProtocolName(state.Version))
-	repl.Set("l4.tls.cipher_suite", tls.CipherSuiteName(state.CipherSuite))
-	repl.Set("l4.tls.proto", state.NegotiatedProtocol)
-	repl.Set("l4.tls.proto_mutual", true)
-	repl.Set("l4.tls.resumed", state.DidResume)
-	if len(state.PeerCertificates) > 0 {
-		cert := state.PeerCertificates[0]
-		repl.Map(func(key string) (any, bool) {
-			field, ok := strings.CutPrefix(key, "l4.tls.client.")
-			if !ok {
-				return nil, false
-			}
-			return clientCertificate(cert, field)
-		})
+	const prefix = "l4.tls."
+	values := connectionValues(state)
+	for field, value := range values {
+		cx.Replacer().Set(prefix+field, value)
+	}
+	cx.Replacer().Map(func(key string) (any, bool) {
+		field, ok := strings.CutPrefix(key, prefix)
+		if !ok {
+			return nil, false
+		}
+		field = strings.ToLower(field)
+		if ofClient, ok := strings.CutPrefix(field, "client."); ok && len(state.PeerCertificates) > 0 {
+			return clientCertificate(state.PeerCertificates[0], ofClient)
+		}
+		value, ok := values[field]
+		return value, ok
+	})
+}
+
+// connectionValues has {l4.tls.*} but for the client's certificate.
+func connectionValues(state *tls.ConnectionState) map[string]any {
+	return map[string]any{
+		"server_name":  state.ServerName,
+		"version":      caddytls.ProtocolName(state.Version),
+		"cipher_suite": tls.CipherSuiteName(state.CipherSuite),
+		"proto":        state.NegotiatedProtocol,
+		"proto_mutual": true,
+		"resumed":      state.DidResume,
+		"ech":          state.ECHAccepted,
 	}
 }
 
-// clientCertificate resolves {l4.tls.client.*}, by the names that Caddy's HTTP app
-// uses for {http.request.tls.client.*}.
+// clientCertificate resolves {l4.tls.client.*}.
 func clientCertificate(cert *x509.Certificate, field string) (any, bool) {
-	if names, ok := strings.CutPrefix(field, "san."); ok {
-		return alternativeName(cert, names)
+	group, rest, _ := strings.Cut(field, ".")
+	switch {
+	case group == "san" && rest != "":
+		return alternativeName(cert, rest)
+	case group == "subject" && rest != "":
+		return nameAttribute(&cert.Subject, rest)
+	case group == "issuer" && rest != "":
+		return nameAttribute(&cert.Issuer, rest)
 	}
 	switch field {
 	case "subject":
 		return cert.Subject, true
-	case "subject.common_name":
-		return cert.Subject.CommonName, true
 	case "issuer":
 		return cert.Issuer, true
-	case "issuer.common_name":
-		return cert.Issuer.CommonName, true
 	case "serial":
 		return cert.SerialNumber, true
 	case "fingerprint":
-		return fmt.Sprintf("%x", sha256.Sum256(cert.Raw)), true
+		return hexSHA256(cert.Raw), true
+	case "public_key":
+		return publicKey(cert, func(key []byte) string { return fmt.Sprintf("%x", key) }), true
+	case "public_key_sha256":
+		return publicKey(cert, hexSHA256), true
 	case "certificate_pem":
 		return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}), true
 	case "certificate_der_base64":
@@ -68,39 +92,74 @@ func clientCertificate(cert *x509.Certificate, field string) (any, bool) {
 	return nil, false
 }
 
+func hexSHA256(b []byte) string { return fmt.Sprintf("%x", sha256.Sum256(b)) }
+
+// publicKey shows the key as it is encoded for its kind. An RSA key is nil: caddy-l4
+// encodes it in a way that always fails.
+func publicKey(cert *x509.Certificate, show func([]byte) string) any {
+	switch key := cert.PublicKey.(type) {
+	case *ecdsa.PublicKey:
+		if point, err := key.Bytes(); err == nil {
+			return show(point)
+		}
+	case ed25519.PublicKey:
+		return show(key)
+	}
+	return nil
+}
+
 // alternativeName resolves dns_names, emails, ips and uris, with or without an index.
 func alternativeName(cert *x509.Certificate, field string) (any, bool) {
 	kind, index, indexed := strings.Cut(field, ".")
-	var names []string
 	switch kind {
 	case "dns_names":
-		names = cert.DNSNames
+		return listed(cert.DNSNames, index, indexed)
 	case "emails":
-		names = cert.EmailAddresses
+		return listed(cert.EmailAddresses, index, indexed)
 	case "ips":
-		names = texts(cert.IPAddresses)
+		return listed(cert.IPAddresses, index, indexed)
 	case "uris":
-		names = texts(cert.URIs)
-	default:
+		return listed(cert.URIs, index, indexed)
+	}
+	return nil, false
+}
+
+// nameAttribute resolves the attributes of a subject or an issuer. Those that there
+// can be several of may have an index.
+func nameAttribute(name *pkix.Name, field string) (any, bool) {
+	switch field {
+	case "common_name":
+		return name.CommonName, true
+	case "serial":
+		return name.SerialNumber, true
+	}
+	kind, index, indexed := strings.Cut(field, ".")
+	values, ok := map[string][]string{
+		"organization":        name.Organization,
+		"organizational_unit": name.OrganizationalUnit,
+		"country":             name.Country,
+		"locality":            name.Locality,
+		"province":            name.Province,
+		"street_address":      name.StreetAddress,
+		"postal_code":         name.PostalCode,
+	}[kind]
+	if !ok {
 		return nil, false
 	}
+	return listed(values, index, indexed)
+}
+
+// listed is a whole list, or what it has at an index; beyond its end that is nothing.
+func listed[T any](values []T, index string, indexed bool) (any, bool) {
 	if !indexed {
-		return names, true
+		return values, true
 	}
 	i, err := strconv.Atoi(index)
 	if err != nil || i < 0 {
 		return nil, false
 	}
-	if i >= len(names) {
+	if i >= len(values) {
 		return nil, true
 	}
-	return names[i], true
-}
-
-func texts[T fmt.Stringer](values []T) []string {
-	all := make([]string, len(values))
-	for i, value := range values {
-		all[i] = value.String()
-	}
-	return all
+	return values[i], true
 }
