@@ -225,12 +225,10 @@ func (h *Handler) goOnInClear(cx *layer4.Connection, conn *upgrade.Conn, next la
 	return h.handOver(cx, conn, conn.Exchange(), next)
 }
 
-// handOver calls the next handler, and sees to what it leaves behind.
+// handOver calls the next handler, and sees to what it leaves behind. That is nothing
+// if the next one is a route or a listener wrapper: those come when we have returned.
 func (h *Handler) handOver(cx *layer4.Connection, conn *upgrade.Conn, exchange *upgrade.Exchange, next layer4.Handler) error {
 	err := next.Handle(cx.Wrap(exchange))
-	if hijacked(err) {
-		return err
-	}
 	exchange.Finish(err)
 	if why := conn.Err(); why != nil {
 		h.logRefusal(cx, why)
@@ -238,10 +236,6 @@ func (h *Handler) handOver(cx *layer4.Connection, conn *upgrade.Conn, exchange *
 	}
 	return err
 }
-
-// hijacked tells whether a listener wrapper has taken the connection away, which
-// lives on then. caddy-l4 does not export the error that says so.
-func hijacked(err error) bool { return err != nil && err.Error() == "hijacked connection" }
 
 // passThrough plays the plaintext phase alone. The next bytes of cx are the
 // client's ClientHello.
