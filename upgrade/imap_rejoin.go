@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"bytes"
 	"math"
 	"slices"
 	"strings"
@@ -53,6 +54,17 @@ func (f *imapRejoin) BackendEnded(x *Exchange) {
 	if !f.greeted {
 		x.EndFor(ErrBackend)
 	}
+}
+
+// FromBackend implements Filter. A line that is too long to be looked at could offer
+// STARTTLS, and no backend has one to say before the login.
+func (f *imapRejoin) FromBackend(x *Exchange, b []byte) int {
+	line, _, _ := bytes.Cut(b, []byte("\n"))
+	if f.backendLiteral == 0 && len(line) >= maxFilterLine {
+		x.EndFor(ErrBackend)
+		return len(b)
+	}
+	return f.lineFilter.FromBackend(x, b)
 }
 
 func (f *imapRejoin) fromBackend(x *Exchange, line []byte) {
@@ -248,7 +260,7 @@ func (f *imapRejoin) secondSTARTTLS(x *Exchange, text string) {
 
 // payOwed sends our own replies where the backend is not amid one of its own.
 func (f *imapRejoin) payOwed(x *Exchange) {
-	if !f.midway && !f.backendLong {
+	if !f.midway {
 		x.ToClient(f.owed)
 		f.owed = nil
 	}
