@@ -56,22 +56,34 @@ func TestRelayedClientHasNoMoreTimeThanItsOwn(t *testing.T) {
 	}
 }
 
-// Its own deadline is for the next handler, and ends nothing.
+// Its own deadline is for the next handler, and ends nothing, whether the client may
+// speak already or is held until the backend has greeted.
 func TestDeadlineOfTheNextHandlerEndsNothing(t *testing.T) {
-	inBubble(t, "", func(t *testing.T) {
-		s := relayedSession(Config{NegotiationTimeout: 10 * time.Second})
-		defer s.end()
-		client := hear(s.client)
-		require.NoError(t, s.next.SetReadDeadline(time.Now().Add(time.Second)))
-		_, err := s.next.Read(make([]byte, 1))
-		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
-		require.NoError(t, s.why())
-		require.NoError(t, s.next.SetReadDeadline(time.Time{}))
-		tell(t, s.client, "PING\n")
-		require.Equal(t, "PING\n", hear(s.next).news())
-		tell(t, s.next, "PONG\n")
-		require.Equal(t, "PONG\n", client.news())
-	})
+	for name, begin := range map[string]func(t *testing.T) *coreSession{
+		"relayed": func(*testing.T) *coreSession { return relayedSession(Config{NegotiationTimeout: 10 * time.Second}) },
+		"held": func(t *testing.T) *coreSession {
+			return upgradedSession(t, SMTP, Config{NegotiationTimeout: 10 * time.Second})
+		},
+	} {
+		inBubble(t, name, func(t *testing.T) {
+			s := begin(t)
+			defer s.end()
+			for range 2 {
+				require.NoError(t, s.next.SetReadDeadline(time.Now().Add(time.Second)))
+				_, err := s.next.Read(make([]byte, 1))
+				require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+			}
+			require.NoError(t, s.why())
+			require.NoError(t, s.next.SetReadDeadline(time.Time{}))
+			client, backend := hear(s.client), hear(s.next)
+			tell(t, s.next, "220 backend\r\n")
+			client.news()
+			tell(t, s.client, "NOOP\r\n")
+			require.Equal(t, "NOOP\r\n", backend.news())
+			tell(t, s.next, "250 ok\r\n")
+			require.Equal(t, "250 ok\r\n", client.news())
+		})
+	}
 }
 
 // The limit of the plaintext phase is over with it, whatever deadlines are set.
