@@ -2,6 +2,7 @@ package upgrade
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -40,6 +41,9 @@ var (
 
 	// errCommitted is no error: the client has chosen to go on in clear, and may.
 	errCommitted = errors.New("client goes on in clear")
+
+	// errAmbiguousEnd means a message that not all servers see the end of in the same place.
+	errAmbiguousEnd = fmt.Errorf("%w: a lone dot that is not between two CRLF", ErrMalformed)
 
 	// errHandshake is in front of what went wrong in the TLS handshake.
 	errHandshake = errors.New("handshake")

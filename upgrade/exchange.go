@@ -49,6 +49,7 @@ type Exchange struct {
 	ended    bool          // the client has had our farewell
 	held     chan struct{} // closed on release; nil: not held
 	wake     chan struct{} // there is something for the backend
+	gone     bool          // the backend has ended
 	greeted  bool          // what was held at the start has been released
 	upgrade  func() error  // asked for by the filter, not done yet
 	limit    time.Time     // of a relay's plaintext phase; zero once it is over
@@ -100,9 +101,9 @@ func (x *Exchange) ToClient(p []byte) { x.toWrite = append(x.toWrite, p...) }
 // Hold keeps the client's bytes back until Release: a backend that has not
 // greeted yet takes early talkers for spammers. What Start holds is held for
 // Config.NegotiationTimeout at the most, then the client is told that the
-// backend is not available.
+// backend is not available. Behind the backend's end there is nothing to wait for.
 func (x *Exchange) Hold() {
-	if x.held == nil {
+	if x.held == nil && !x.gone {
 		x.held = make(chan struct{})
 	}
 }
@@ -381,6 +382,7 @@ func (x *Exchange) CloseWrite() error {
 // backendEnded lets the filter know, or passes on what was left of the backend's
 // last words; the caller holds mu.
 func (x *Exchange) backendEnded() {
+	x.gone = true
 	if f, ok := x.filter.(interface{ BackendEnded(x *Exchange) }); ok {
 		f.BackendEnded(x)
 	}

@@ -1,7 +1,6 @@
 package upgrade
 
 import (
-	"bytes"
 	"errors"
 	"strings"
 )
@@ -130,8 +129,8 @@ func pop3Request(s *Session) error {
 // isPOP3Login knows the capabilities that are ways to log in (RFC 2449 section 6.3,
 // RFC 5034 section 3).
 func isPOP3Login(line []byte) bool {
-	words := bytes.Fields(bytes.ToUpper(line))
-	return len(words) == 1 && string(words[0]) == "USER" || len(words) > 1 && string(words[0]) == "SASL"
+	keyword, n := firstWord(line), len(words(line))
+	return n == 1 && keyword == "USER" || n > 1 && keyword == "SASL"
 }
 
 // pop3Expect reads a line that says yes.
@@ -147,163 +146,4 @@ func pop3Expect(s *Session, otherwise error) error {
 		return refusal(otherwise, line)
 	}
 	return ErrMalformed
-}
-
-const pop3NoLogin = "the POP3 backend offers no way to log in: let it take passwords without TLS of its own " +
-	"(Dovecot: disable_plaintext_auth=no, since 2.4 auth_allow_cleartext=yes; Cyrus: allowplaintext: yes), " +
-	"or tell it of the client's TLS with the PROXY protocol"
-
-// pop3Rejoin joins a client inside TLS to a backend that greets afresh. It
-// swallows the greeting, unless the client began with TLS and waits for it, and
-// takes STLS out of the answers to CAPA, until one of them has no STLS or the client
-// has logged in: there is no STLS after that.
-type pop3Rejoin struct {
-	lineFilter
-	replyQueue        // begins with the greeting
-	refusal    string // of the client's STLS
-	direct     bool   // the client is to have the greeting
-
-	list     bool // amid the answer to CAPA
-	stripped bool // it had something that is not for the client
-	login    bool // it had a way to log in
-	warned   bool
-
-	dialogue bool // the client's next line answers a "+"
-}
-
-func newPOP3Rejoin(s *Session) Filter {
-	f := &pop3Rejoin{direct: s.Direct(), refusal: "-ERR Command not permitted when TLS active\r\n"}
-	if s.Plain() {
-		f.refusal = "-ERR STLS must come first\r\n"
-	}
-	f.client, f.backend, f.clientTail = f.fromClient, f.fromBackend, f.tooLong
-	f.expect("greeting")
-	return f
-}
-
-// Start implements Filter.
-func (f *pop3Rejoin) Start(x *Exchange) { x.Hold() }
-
-// BackendEnded reports a backend that ended before its greeting.
-func (f *pop3Rejoin) BackendEnded(x *Exchange) {
-	if f.next() == "greeting" {
-		x.EndFor(ErrBackend)
-	}
-}
-
-func (f *pop3Rejoin) fromBackend(x *Exchange, line []byte) {
-	status, _, _ := strings.Cut(trimLine(line), " ")
-	switch {
-	case f.next() == "greeting":
-		f.greeting(x, status, line)
-	case f.list:
-		f.capability(x, line)
-	case status == "+OK" && f.next() == "CAPA":
-		x.ToClient(line)
-		f.list, f.login = true, false
-	case status == "+OK" || status == "-ERR":
-		x.ToClient(line)
-		f.answered(x, status)
-	default:
-		x.ToClient(line)
-		if status == "+" && f.next() == "AUTH" {
-			f.dialogue = true
-			x.Release()
-		}
-	}
-}
-
-func (f *pop3Rejoin) greeting(x *Exchange, status string, line []byte) {
-	switch status {
-	case "+OK":
-		if f.direct {
-			x.ToClient(line)
-		}
-		f.replied(x)
-		x.Release()
-	case "-ERR":
-		x.End(line) // a client past the greeting takes it for its first command's answer
-	default:
-		x.EndFor(ErrBackend)
-	}
-}
-
-// capability passes on a line of the answer to CAPA, but not STLS, nor XCLIENT.
-func (f *pop3Rejoin) capability(x *Exchange, line []byte) {
-	words := bytes.Fields(bytes.ToUpper(line))
-	switch {
-	case len(words) == 1 && string(words[0]) == "STLS", len(words) > 0 && string(words[0]) == "XCLIENT":
-		f.stripped = true // Dovecot offers XCLIENT to addresses that it trusts, such as ours
-		return
-	case isPOP3Login(line):
-		f.login = true
-	}
-	x.ToClient(line)
-	if trimLine(line) != "." {
-		return
-	}
-	f.list = false
-	f.replied(x)
-	if !f.login && !f.warned {
-		f.warned = true
-		x.Warn(pop3NoLogin)
-	}
-	if !f.stripped && !f.owing() {
-		x.Done()
-	}
-}
-
-// answered follows the end of a reply. Behind a command that logs in nothing is
-// pending, since the client was held.
-func (f *pop3Rejoin) answered(x *Exchange, status string) {
-	switch f.replied(x) {
-	case "PASS", "APOP", "AUTH":
-		f.dialogue = false
-		x.Release()
-		if status == "+OK" {
-			x.Done()
-		}
-	}
-}
-
-func (f *pop3Rejoin) fromClient(x *Exchange, line []byte) {
-	if f.dialogue {
-		f.dialogue = false
-		x.ToBackend(line)
-		x.Hold()
-		return
-	}
-	words := strings.Fields(strings.ToUpper(trimLine(line)))
-	verb := ""
-	if len(words) > 0 {
-		verb = words[0]
-	}
-	if verb == "STLS" {
-		// A backend that has TLS of its own would accept it.
-		f.reply(x, f.refusal)
-		return
-	}
-	if verb == "XCLIENT" {
-		f.reply(x, "-ERR Unknown command\r\n")
-		return
-	}
-	if verb == "AUTH" && len(words) == 1 {
-		verb = "" // asks for the mechanisms, as some servers let it
-	}
-	x.ToBackend(line)
-	f.expect(verb)
-	switch verb {
-	case "PASS", "APOP", "AUTH":
-		x.Hold() // the reply says what follows: a command, an answer, or nothing of ours
-	}
-}
-
-// tooLong follows the end of a line that was not looked at.
-func (f *pop3Rejoin) tooLong(x *Exchange, _ []byte) {
-	if !f.dialogue {
-		f.expect("")
-		return
-	}
-	f.dialogue = false
-	x.Hold()
 }

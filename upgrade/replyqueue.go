@@ -2,36 +2,37 @@ package upgrade
 
 import "slices"
 
-// maxPending bounds what a client may have pending when a reply of our own is added
-// to it. One that asks for more, without waiting, is held until there is less.
+// maxPending bounds the commands of a client that have no reply yet. A client that asks
+// for more without waiting is not read from until there are fewer.
 const maxPending = 256
 
 // A replyQueue tells which command a backend's reply belongs to, in protocols that
 // answer in the order of the commands, and has our own replies wait for their turn.
 type replyQueue struct {
 	pending []pendingReply
-	full    bool // the client is held for it
 }
 
 // A pendingReply is a command that has no reply yet, or a reply of our own.
-type pendingReply struct{ verb, own string }
+type pendingReply struct {
+	verb, own string
+	more      int // replies that come behind the first
+}
 
-// expect adds a command that goes to the backend.
+// expect adds a command that goes to the backend. The verb must be a constant: a part of
+// the client's line would keep the line.
 func (q *replyQueue) expect(verb string) { q.pending = append(q.pending, pendingReply{verb: verb}) }
 
 // expectMore has the next command replied to n more times.
 func (q *replyQueue) expectMore(n int) {
-	q.pending = slices.Insert(q.pending, min(1, len(q.pending)), make([]pendingReply, n)...)
+	if len(q.pending) > 0 {
+		q.pending[0].more += n
+	}
 }
 
 // reply gives a reply of our own, behind those that the backend owes.
 func (q *replyQueue) reply(x *Exchange, own string) {
 	q.pending = append(q.pending, pendingReply{own: own})
 	q.giveOwn(x)
-	if len(q.pending) > maxPending {
-		q.full = true
-		x.Hold()
-	}
 }
 
 // next is the verb that the backend replies to next.
@@ -45,30 +46,34 @@ func (q *replyQueue) next() string {
 // replied takes the end of a reply, and returns the verb that it belongs to.
 func (q *replyQueue) replied(x *Exchange) (verb string) {
 	verb = q.next()
-	if len(q.pending) > 0 {
-		q.pending = q.pending[1:]
+	switch {
+	case len(q.pending) == 0:
+	case q.pending[0].more > 0:
+		q.pending[0].more--
+	default:
+		q.drop()
 	}
 	q.giveOwn(x)
-	if q.full && len(q.pending) <= maxPending {
-		q.full = false
-		x.Release()
-	}
 	return verb
 }
 
 func (q *replyQueue) giveOwn(x *Exchange) {
 	for len(q.pending) > 0 && q.pending[0].own != "" {
 		x.ToClient([]byte(q.pending[0].own))
-		q.pending = q.pending[1:]
+		q.drop()
 	}
 }
 
-// owing tells whether a reply of our own still waits.
-func (q *replyQueue) owing() bool {
-	for _, p := range q.pending {
-		if p.own != "" {
-			return true
-		}
+// drop takes the first one out. A queue that is empty holds no memory.
+func (q *replyQueue) drop() {
+	q.pending[0] = pendingReply{}
+	q.pending = q.pending[1:]
+	if len(q.pending) == 0 {
+		q.pending = nil
 	}
-	return false
+}
+
+// owing reports whether a reply of our own still waits.
+func (q *replyQueue) owing() bool {
+	return slices.ContainsFunc(q.pending, func(p pendingReply) bool { return p.own != "" })
 }

@@ -113,6 +113,8 @@ func smtpFarewell(s *Session, why error) []byte {
 		text = "554 5.5.0 SMTP protocol synchronization"
 	case errors.Is(why, ErrLineTooLong):
 		text = "500 5.5.2 Line too long"
+	case errors.Is(why, errAmbiguousEnd):
+		text = "550 5.5.2 A lone dot must stand between two CRLF"
 	case errors.Is(why, ErrMalformed):
 		text = "500 5.5.2 Command not recognized"
 	case errors.Is(why, ErrTooMany):

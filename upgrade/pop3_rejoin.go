@@ -1,0 +1,164 @@
+package upgrade
+
+import (
+	"bytes"
+	"slices"
+)
+
+const pop3NoLogin = "the POP3 backend offers no way to log in: let it take passwords without TLS of its own " +
+	"(Dovecot: disable_plaintext_auth=no, since 2.4 auth_allow_cleartext=yes; Cyrus: allowplaintext: yes), " +
+	"or tell it of the client's TLS with the PROXY protocol"
+
+// pop3Granted are the commands by which a backend lets a proxy speak for its clients.
+var pop3Granted = []string{"XCLIENT", "PROXY"}
+
+const pop3Trusts = "the POP3 backend offers XCLIENT to this proxy's address; clients are kept from using it, but take the " +
+	"address out of login_trusted_networks (Dovecot), and tell the backend of clients with send_proxy_protocol instead"
+
+var pop3Rules = commandRules{
+	line:   2048,  // RFC 2449 section 4 has 255, but for passwords some servers take more
+	answer: 12288, // as in SMTP; RFC 5034 names no limit
+	long:   []string{"AUTH"},
+
+	syntaxError: "-ERR Syntax error\r\n",
+	tooLong:     "-ERR Line too long\r\n",
+}
+
+// pop3Rejoin joins a client inside TLS to a backend that greets afresh. It
+// swallows the greeting, unless the client began with TLS and waits for it, and
+// takes STLS out of the answers to CAPA. It leaves when the client has logged in: there
+// is no STLS after that.
+type pop3Rejoin struct {
+	commandFilter
+	refusal string // of the client's STLS
+	direct  bool   // the client is to have the greeting
+
+	list    bool // amid the answer to CAPA
+	login   bool // it had a way to log in
+	noLogin bool // that it had none has been warned of
+	trusts  bool // that the backend trusts us has been warned of
+}
+
+func newPOP3Rejoin(s *Session) Filter {
+	f := &pop3Rejoin{direct: s.Direct(), refusal: "-ERR Command not permitted when TLS active\r\n"}
+	if s.Plain() {
+		f.refusal = "-ERR STLS must come first\r\n"
+	}
+	f.grammar, f.rules = f, pop3Rules
+	f.expect("greeting")
+	return f
+}
+
+// BackendEnded reports a backend that ended before its greeting.
+func (f *pop3Rejoin) BackendEnded(x *Exchange) {
+	if f.next() == "greeting" {
+		x.EndFor(ErrBackend)
+	}
+	f.backendEnded()
+}
+
+func (f *pop3Rejoin) reply(x *Exchange, line []byte) {
+	status, verb := firstWord(line), f.next()
+	switch {
+	case verb == "greeting":
+		f.greeting(x, status, line)
+	case f.list:
+		f.capability(x, line)
+	case status == "+OK" && verb == "CAPA":
+		x.ToClient(line)
+		f.list, f.login = true, false
+	case status == "+OK" || status == "-ERR":
+		x.ToClient(line)
+		f.answered(x, status)
+	case status == "+" && verb == "AUTH":
+		x.ToClient(line)
+		f.challenged(x)
+	default:
+		x.ToClient(line)
+	}
+}
+
+func (f *pop3Rejoin) greeting(x *Exchange, status string, line []byte) {
+	switch status {
+	case "+OK":
+		if f.direct {
+			x.ToClient(f.withoutXCLIENT(x, line))
+		}
+		f.replied(x)
+		f.goOn(x)
+	case "-ERR":
+		x.End(line) // a client past the greeting takes it for its first command's answer
+	default:
+		x.EndFor(ErrBackend)
+	}
+}
+
+// withoutXCLIENT takes out what Dovecot greets addresses with that it trusts, such as ours.
+func (f *pop3Rejoin) withoutXCLIENT(x *Exchange, line []byte) []byte {
+	const offer = "[XCLIENT]"
+	at := bytes.Index([]byte(upperASCII(line)), []byte(offer))
+	if at < 0 {
+		return line
+	}
+	f.warnOfTrust(x)
+	return slices.Concat(line[:at], bytes.TrimLeft(line[at+len(offer):], " "))
+}
+
+func (f *pop3Rejoin) warnOfTrust(x *Exchange) {
+	if !f.trusts {
+		f.trusts = true
+		x.Warn(pop3Trusts)
+	}
+}
+
+// capability passes on a line of the answer to CAPA, but not STLS, nor XCLIENT.
+func (f *pop3Rejoin) capability(x *Exchange, line []byte) {
+	switch keyword := firstWord(line); {
+	case keyword == "STLS":
+		return
+	case keyword == "XCLIENT":
+		f.warnOfTrust(x)
+		return
+	case isPOP3Login(line):
+		f.login = true
+	}
+	x.ToClient(line)
+	if trimLine(line) != "." {
+		return
+	}
+	f.list = false
+	f.replied(x)
+	if !f.login && !f.noLogin {
+		f.noLogin = true
+		x.Warn(pop3NoLogin)
+	}
+}
+
+// answered takes the end of a reply. Behind a command that logs in nothing is
+// pending, since the client was held.
+func (f *pop3Rejoin) answered(x *Exchange, status string) {
+	switch f.replied(x) {
+	case "PASS", "APOP", "AUTH":
+		f.goOn(x)
+		if status == "+OK" {
+			x.Done()
+		}
+	}
+}
+
+func (f *pop3Rejoin) command(x *Exchange, verb string, line []byte) {
+	switch {
+	case verb == "STLS":
+		f.refuse(x, f.refusal) // a backend that has TLS of its own would accept it
+	case slices.Contains(pop3Granted, verb):
+		f.refuse(x, "-ERR Unknown command\r\n")
+	case verb == "AUTH" && len(words(line)) == 1:
+		f.forward(x, "", line) // asks for the mechanisms, as some servers let it
+	case verb == "PASS", verb == "APOP", verb == "AUTH":
+		f.forwardAndWait(x, verb, line)
+	case verb == "CAPA":
+		f.forward(x, verb, line)
+	default:
+		f.forward(x, "", line)
+	}
+}
