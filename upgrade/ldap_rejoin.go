@@ -1,66 +1,229 @@
 package upgrade
 
-// ldapRejoin watches a client that goes on in clear: it may not ask for TLS any
-// more, for the backend would grant it, and perhaps it may not send its password.
-// Inside TLS there is nothing to reconcile.
+import "errors"
+
+// maxLDAPOwed bounds our own responses, in octets, while they wait for the end of a
+// message of the backend's.
+const maxLDAPOwed = 4 << 10
+
+// ldapRejoin keeps a client from asking for TLS a second time, which a backend that
+// has TLS of its own would grant: RFC 4511 section 4.14.1 has operationsError for
+// that. From a client that goes on in clear it also keeps passwords away, if so
+// configured.
+//
+// It stays for the whole session, also when the client has bound: what it costs is to
+// look at the beginning of each message, and behind that messages of any size pass by
+// their length. It leaves when a bind was successful that may have negotiated a
+// security layer, and what follows is none of LDAP's messages: a layer's buffers begin
+// with their size (RFC 4422 section 3.7), of which the first octet is 0.
 type ldapRejoin struct {
-	refuseBind bool
-	rest       int64 // of a message too long to be looked at
+	passwords bool // may pass
+
+	toPass, toDrop int64 // of the client's present message
+	toClient       int64 // of the backend's present message
+
+	binding *ldapBinding // has no response yet
+	layer   bool         // perhaps what follows is not made of messages
+	owed    []byte       // our own responses, until the backend's message ends
+	held    bool
+}
+
+// An ldapBinding is a bind that the backend has, and has not answered. There is one at
+// the most: clients must wait for the response (RFC 4511 section 4.2.1).
+type ldapBinding struct {
+	id     uint32
+	simple bool
 }
 
 func newLDAPRejoin(s *Session) Filter {
-	if !s.Plain() {
-		return nil
-	}
-	return &ldapRejoin{refuseBind: !s.PlaintextAuth()}
+	return &ldapRejoin{passwords: !s.Plain() || s.PlaintextAuth()}
 }
 
 // Start implements Filter.
 func (*ldapRejoin) Start(*Exchange) {}
 
-// FromBackend implements Filter.
-func (*ldapRejoin) FromBackend(x *Exchange, b []byte) int {
-	x.ToClient(b)
-	return len(b)
-}
-
-// FromClient implements Filter. Once a bind has been passed on that may negotiate
-// a security layer, what follows need not be made of messages.
+// FromClient implements Filter. What decides about a message must be within its first
+// 16 KiB: a name that long is no name.
 func (f *ldapRejoin) FromClient(x *Exchange, b []byte) int {
-	if f.rest > 0 {
-		n := min(f.rest, int64(len(b)))
-		f.rest -= n
-		x.ToBackend(b[:n])
-		return int(n)
-	}
-	size, err := berSize(b)
 	switch {
+	case f.toPass > 0:
+		n := cutRest(&f.toPass, b)
+		x.ToBackend(b[:n])
+		return n
+	case f.toDrop > 0:
+		return cutRest(&f.toDrop, b)
+	case f.layer && b[0] != berSequence:
+		x.Done()
+		return 0
+	case len(f.owed) > maxLDAPOwed:
+		f.hold(x)
+		return 0
+	}
+	m, err := ldapParse(b)
+	if err == nil {
+		f.layer = false
+		err = f.judge(x, m)
+	}
+	switch {
+	case errors.Is(err, errBERShort) && len(b) < maxFilterLine:
+		return 0
 	case err != nil:
 		x.EndFor(ErrMalformed)
 		return len(b)
-	case size > maxFilterLine:
-		f.rest = size
-		return f.FromClient(x, b)
-	case size == 0 || size > int64(len(b)):
+	case f.held:
 		return 0
 	}
-	f.message(x, b[:size])
-	return int(size)
+	return f.FromClient(x, b)
 }
 
-func (f *ldapRejoin) message(x *Exchange, p []byte) {
-	m, err := ldapParse(p)
+// cutRest takes as much of rest as b has.
+func cutRest(rest *int64, b []byte) int {
+	n := min(*rest, int64(len(b)))
+	*rest -= n
+	return int(n)
+}
+
+// judge says whether a message is to pass or to be dropped, and answers those that the
+// backend does not get.
+func (f *ldapRejoin) judge(x *Exchange, m *ldapMessage) error {
+	_, answered := ldapResponses[m.op]
+	if ldapIsNotice(m.id) || !answered && m.op != ldapUnbindRequest && m.op != ldapAbandonRequest {
+		return ErrMalformed
+	}
+	code, err := f.refusal(m)
 	switch {
 	case err != nil:
-		x.EndFor(ErrMalformed)
-	case m.op == ldapExtendedRequest && m.requestName() == ldapStartTLS:
-		x.ToClient(ldapResult(m.id, ldapExtendedResponse, ldapOperationsError))
-	case f.refuseBind && m.authenticates():
-		x.ToClient(ldapResult(m.id, ldapResponses[m.op], ldapConfidentialityRequired))
+		return err
+	case code != ldapSuccess:
+		f.toDrop = m.size
+		f.owed = append(f.owed, ldapResult(m.id, ldapResponses[m.op], code)...)
+		f.payOwed(x)
+	case m.op == ldapBindRequest:
+		return f.passBind(x, m)
 	default:
-		x.ToBackend(p)
-		if tag, _ := m.credentials(); m.op == ldapBindRequest && tag != ldapSimple {
-			x.Done()
+		f.toPass = m.size
+	}
+	return nil
+}
+
+// refusal is the result of a request that is refused, or else success.
+func (f *ldapRejoin) refusal(m *ldapMessage) (code byte, err error) {
+	if m.op == ldapExtendedRequest {
+		name, err := m.requestName()
+		switch {
+		case err != nil:
+			return 0, err
+		case name == ldapStartTLS:
+			return ldapSecondStartTLS(m)
 		}
 	}
+	if f.passwords {
+		return ldapSuccess, nil
+	}
+	carries, err := m.carriesPassword()
+	if carries {
+		code = ldapConfidentialityRequired
+	}
+	return code, err
+}
+
+// ldapSecondStartTLS is the result of StartTLS where it is too late. Controls that are
+// long are not looked at.
+func ldapSecondStartTLS(m *ldapMessage) (code byte, err error) {
+	if m.size > maxFilterLine {
+		return ldapOperationsError, nil
+	}
+	critical, err := m.criticalControl()
+	switch {
+	case errors.Is(err, errBERShort):
+		return 0, err
+	case critical:
+		return ldapUnavailableCriticalExtension, nil
+	}
+	return ldapOperationsError, nil
+}
+
+// payOwed sends our own responses where the backend is not amid a message.
+func (f *ldapRejoin) payOwed(x *Exchange) {
+	if f.toClient > 0 {
+		return
+	}
+	x.ToClient(f.owed)
+	f.owed = nil
+}
+
+// passBind lets the backend have a bind, once it has answered the one before.
+func (f *ldapRejoin) passBind(x *Exchange, m *ldapMessage) error {
+	b, err := m.bind()
+	switch {
+	case err != nil:
+		return err
+	case f.binding != nil:
+		f.hold(x)
+		return nil
+	}
+	f.binding = &ldapBinding{id: ldapID(m.id), simple: b.simple()}
+	f.toPass = m.size
+	return nil
+}
+
+func (f *ldapRejoin) hold(x *Exchange) {
+	f.held = true
+	x.Hold()
+}
+
+// errLDAPLayer means that a security layer has begun.
+var errLDAPLayer = errors.New("not made of messages any more")
+
+// FromBackend implements Filter. It passes on as many messages as there are, but stops
+// behind one that our own responses wait for.
+func (f *ldapRejoin) FromBackend(x *Exchange, b []byte) int {
+	n := 0
+	var err error
+	for n < len(b) && (f.toClient > 0 || len(f.owed) == 0) {
+		if f.toClient == 0 {
+			if err = f.response(b[n:]); err != nil {
+				break
+			}
+		}
+		n += cutRest(&f.toClient, b[n:])
+	}
+	x.ToClient(b[:n])
+	f.payOwed(x)
+	switch {
+	case errors.Is(err, errLDAPLayer):
+		x.Done()
+	case errors.Is(err, errBERShort) && len(b)-n < maxFilterLine:
+	case err != nil:
+		x.EndFor(ErrBackend)
+	}
+	if f.held && f.binding == nil && len(f.owed) == 0 {
+		f.held = false
+		x.Release()
+	}
+	return n
+}
+
+// response reads the beginning of a message. That of a BindResponse must be there up to
+// the result, since only success begins a security layer.
+func (f *ldapRejoin) response(b []byte) error {
+	if f.layer && b[0] != berSequence {
+		return errLDAPLayer
+	}
+	m, err := ldapParse(b)
+	if err != nil {
+		return err
+	}
+	f.layer = false
+	if m.op == ldapBindResponse && f.binding != nil && f.binding.id == ldapID(m.id) {
+		content := m.content
+		code := content.octets(berEnumerated)
+		if content.err != nil {
+			return content.err
+		}
+		f.layer = !f.binding.simple && ldapID(code) == ldapSuccess
+		f.binding = nil
+	}
+	f.toClient = m.size
+	return nil
 }
