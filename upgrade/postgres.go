@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
 )
 
 // Postgres upgrades with SSLRequest, PostgreSQL documentation "Frontend/Backend
@@ -61,8 +60,10 @@ func postgresAccept(s *Session) error {
 			err = postgresCommit(s, ErrQuit) // has no answer, and libpq before 17 never encrypts it
 		case code>>16 == 3:
 			err = postgresCommit(s, ErrPlaintext)
-		case code>>16 == 2:
+		case code>>16 == 2 && s.PlaintextAuth():
 			err = postgresCommit(s, errPostgresV2)
+		case code>>16 == 2: // its answers are framed otherwise: see postgresAuth
+			err = errPostgresV2
 		default:
 			err = ErrMalformed
 		}
@@ -82,7 +83,7 @@ func postgresNoGSS(s *Session) error {
 }
 
 // postgresCommit is for a client that means to go on in clear. Which of its
-// passwords go over the wire then, is up to the backend: see postgresRejoin.
+// passwords go over the wire then, is up to the backend: see postgresAuth.
 func postgresCommit(s *Session, why error) error {
 	if !s.conn.config.Optional {
 		return why
@@ -161,64 +162,4 @@ func postgresRequest(s *Session) error {
 		return ErrRefused
 	}
 	return ErrMalformed
-}
-
-// postgresRejoin watches a client that goes on in clear and may not send its
-// password so: a backend that asks for it as it is does not get it. There is
-// nothing to do inside TLS.
-type postgresRejoin struct{}
-
-func newPostgresRejoin(s *Session) Filter {
-	if !s.Plain() || s.PlaintextAuth() {
-		return nil
-	}
-	return postgresRejoin{}
-}
-
-// Start implements Filter.
-func (postgresRejoin) Start(*Exchange) {}
-
-// FromClient implements Filter.
-func (postgresRejoin) FromClient(x *Exchange, b []byte) int {
-	x.ToBackend(b)
-	return len(b)
-}
-
-// FromBackend implements Filter. It looks for the first message of type R, which
-// says how to authenticate: 3 is AuthenticationCleartextPassword.
-func (postgresRejoin) FromBackend(x *Exchange, b []byte) int {
-	if len(b) > 0 && b[0] == 'R' {
-		switch {
-		case len(b) < postgresHead+4:
-			return 0
-		case binary.BigEndian.Uint32(b[postgresHead:]) == 3:
-			x.End(postgresError("28000", "password authentication requires TLS"))
-			return len(b)
-		}
-	}
-	size := postgresCut(x, b, "vN")
-	x.ToClient(b[:size])
-	return size
-}
-
-// postgresHead is what a message has in front of its contents: type and length.
-const postgresHead = 1 + 4
-
-// postgresCut returns the size of the message that b begins with, 0 if more of it must
-// arrive. With a message of another type than those given, or one that is too long,
-// there is nothing left to look for, and the filter is done. Behind notices (N) and a
-// NegotiateProtocolVersion (v) comes the one that says how to authenticate (R).
-func postgresCut(x *Exchange, b []byte, types string) int {
-	if len(b) < postgresHead {
-		return 0
-	}
-	size := 1 + int64(binary.BigEndian.Uint32(b[1:]))
-	switch {
-	case strings.IndexByte(types, b[0]) < 0, size < postgresHead, size > maxFilterLine:
-		x.Done()
-		return 0
-	case int64(len(b)) < size:
-		return 0
-	}
-	return int(size)
 }

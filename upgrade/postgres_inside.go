@@ -22,25 +22,28 @@ func (*postgresInside) Start(*Exchange) {}
 // FromClient implements Filter. A client wishes for each kind of encryption once
 // at most, then it starts.
 func (f *postgresInside) FromClient(x *Exchange, b []byte) int {
-	wish := max(matchLiteral(b, sslRequest), matchLiteral(b, gssencRequest))
 	switch {
-	case !f.started && wish == NeedMore:
-		return 0
-	case f.started || wish == NoMatch:
-		f.started = true
+	case f.started:
 		x.ToBackend(b)
 		return len(b)
-	case f.wishes == 2:
+	case len(b) < postgresFirstHead:
+		return 0
+	case f.wishes < 2 && (bytes.HasPrefix(b, sslRequest) || bytes.HasPrefix(b, gssencRequest)):
+		f.wishes++
+		x.ToClient([]byte("N"))
+		return len(sslRequest)
+	case !postgresStarts(b):
 		x.EndFor(ErrMalformed)
 		return len(b)
 	}
-	f.wishes++
-	x.ToClient([]byte("N"))
-	return len(sslRequest)
+	f.started = true
+	return f.FromClient(x, b)
 }
 
 // FromBackend implements Filter. It looks for the first message of type R, which
-// says how to authenticate, behind notices at the most.
+// says how to authenticate, behind notices at the most. What it does not understand
+// passes, with all that follows: it is for the client's sake that mechanisms are taken
+// from the list, and one that gets them loses nothing but this connection.
 func (*postgresInside) FromBackend(x *Exchange, b []byte) int {
 	size := postgresCut(x, b, "RvN")
 	switch message := b[:size]; {
@@ -53,22 +56,51 @@ func (*postgresInside) FromBackend(x *Exchange, b []byte) int {
 	return size
 }
 
+// postgresHead is what a message has in front of its contents: type and length.
+const postgresHead = 1 + 4
+
+// postgresCut returns the size of the message that b begins with, 0 if more of it must
+// arrive. With a message of another type than those given, or one that is too long,
+// there is nothing left to look for, and the filter is done. Behind notices (N) and a
+// NegotiateProtocolVersion (v) comes the one that says how to authenticate (R).
+func postgresCut(x *Exchange, b []byte, types string) int {
+	if len(b) < postgresHead {
+		return 0
+	}
+	size := 1 + int64(binary.BigEndian.Uint32(b[1:]))
+	switch {
+	case strings.IndexByte(types, b[0]) < 0, size < postgresHead, size > maxFilterLine:
+		x.Done()
+		return 0
+	case int64(len(b)) < size:
+		return 0
+	}
+	return int(size)
+}
+
 // postgresNoPlus takes the mechanisms with channel binding out of an
 // AuthenticationSASL, and leaves other messages as they are.
 func postgresNoPlus(message []byte) []byte {
-	const head, sasl = postgresHead + 4, 10
-	if len(message) < head || binary.BigEndian.Uint32(message[postgresHead:]) != sasl {
+	if len(message) < postgresHead+4 || binary.BigEndian.Uint32(message[postgresHead:]) != postgresAuthSASL {
 		return message
 	}
+	kept, _ := postgresMechanisms(message, func(name string) bool { return !strings.HasSuffix(name, "-PLUS") })
+	return kept
+}
+
+// postgresMechanisms keeps some mechanisms in an AuthenticationSASL, and reports
+// whether any is left.
+func postgresMechanisms(message []byte, keep func(name string) bool) (edited []byte, some bool) {
 	var list []byte
-	for name := range strings.SplitSeq(string(bytes.TrimRight(message[head:], "\x00")), "\x00") {
-		if !strings.HasSuffix(name, "-PLUS") {
-			list = append(list, name+"\x00"...)
+	for name := range bytes.SplitSeq(message[postgresHead+4:], []byte{0}) {
+		if len(name) > 0 && keep(string(name)) {
+			list = append(append(list, name...), 0)
 		}
 	}
+	some = len(list) > 0
 	list = append(list, 0)
-	edited := binary.BigEndian.AppendUint32([]byte("R"), uint32(8+len(list))) //nolint:gosec // no longer than it was
-	return append(binary.BigEndian.AppendUint32(edited, sasl), list...)
+	edited = binary.BigEndian.AppendUint32([]byte("R"), uint32(8+len(list))) //nolint:gosec // hardly longer than it was
+	return append(binary.BigEndian.AppendUint32(edited, postgresAuthSASL), list...), some
 }
 
 // postgresUnavailable answers wishes for encryption first: what comes in answer to
