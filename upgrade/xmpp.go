@@ -31,6 +31,9 @@ const (
 	xmppTLS     = "urn:ietf:params:xml:ns:xmpp-tls"
 	xmppSASL    = "urn:ietf:params:xml:ns:xmpp-sasl"
 	xmppErrors  = "urn:ietf:params:xml:ns:xmpp-streams"
+
+	xmppSASL2    = "urn:xmpp:sasl:2"                     // XEP-0388
+	xmppCompress = "http://jabber.org/protocol/compress" // XEP-0138
 )
 
 // What is said. openssl s_client takes nothing but these very words for the offer,
@@ -115,10 +118,23 @@ func xmppOwnHeader(s *Session) string {
 // xmppFarewell is a stream error, RFC 6120 section 4.9.3, behind a header if the
 // client has not had one. Behind starttls it is the failure of that.
 func xmppFarewell(s *Session, why error) []byte {
-	condition := ""
+	words := xmppStreamError(why)
 	switch {
 	case errors.Is(why, ErrPipelined):
 		return []byte(xmppFailure + xmppBye)
+	case words == "":
+		return nil
+	case !s.Spoken():
+		words = xmppOwnHeader(s) + words
+	}
+	return []byte(words)
+}
+
+// xmppStreamError is the error and the end of the stream; nothing for reasons of which
+// clients are not told.
+func xmppStreamError(why error) string {
+	condition := ""
+	switch {
 	case errors.Is(why, errXMPPRestricted):
 		condition = "restricted-xml"
 	case errors.Is(why, errXMPPNamespace):
@@ -127,25 +143,22 @@ func xmppFarewell(s *Session, why error) []byte {
 		condition = "unsupported-version"
 	case errors.Is(why, errXMPPElement):
 		condition = "unsupported-stanza-type"
+	case errors.Is(why, errXMPPPolicy), errors.Is(why, ErrPlaintext), errors.Is(why, ErrLineTooLong), errors.Is(why, ErrTooMany):
+		condition = "policy-violation"
 	case errors.Is(why, ErrMalformed):
 		condition = "not-well-formed"
-	case errors.Is(why, ErrPlaintext), errors.Is(why, ErrLineTooLong), errors.Is(why, ErrTooMany):
-		condition = "policy-violation"
 	case errors.Is(why, ErrTimeout):
 		condition = "connection-timeout"
 	case errors.Is(why, ErrBackend):
 		condition = "remote-connection-failed"
 	default:
-		return nil
+		return ""
 	}
-	header, text := "", unavailableText(why, "")
-	if !s.Spoken() {
-		header = xmppOwnHeader(s)
-	}
+	text := unavailableText(why, "")
 	if text != "" {
 		text = "<text xmlns='" + xmppErrors + "'>" + text + "</text>"
 	}
-	return []byte(header + "<stream:error><" + condition + " xmlns='" + xmppErrors + "'/>" + text + "</stream:error>" + xmppBye)
+	return "<stream:error><" + condition + " xmlns='" + xmppErrors + "'/>" + text + "</stream:error>" + xmppBye
 }
 
 // xmppMatch knows the stream by its header, whose tag all clients write the same

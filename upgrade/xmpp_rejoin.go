@@ -3,20 +3,33 @@ package upgrade
 const xmppRequired = "the XMPP backend insists on TLS of its own, so that nobody can log in: let it take clients without " +
 	"(Prosody: c2s_require_encryption = false; ejabberd: starttls_required: false)"
 
+// maxXMPPNesting bounds how deeply elements are nested inside TLS.
+const maxXMPPNesting = 256
+
 // xmppRejoin joins a client inside TLS to a backend, where the client's new stream
-// begins. The backend's own offer of starttls is taken out of the features: it may
-// come again after authentication, so until the first stanza. A client that asks
-// for it nevertheless is refused as RFC 6120 section 5.4.2.2 has it.
+// begins. The backend's own offer of starttls is taken out of the features, and a
+// client that asks for it nevertheless is refused as RFC 6120 section 5.4.2.2 has it.
+// What cannot be parsed ends the stream: the backend might find a starttls in it.
+//
+// It is out of the way at the first stanza from the backend behind the success of SASL:
+// there are servers that offer starttls once more in the features between these two.
+// A stanza alone proves nothing, for clients may register before they log in. One that
+// logs in with a stanza (XEP-0078) is looked at for the whole session.
 type xmppRejoin struct {
+	session         *Session
 	client, backend xmppStream
-	blind           bool // the client sends what is not to be understood
 	spoke           bool // the backend has
+	headed          bool // and the client has a stream from it
+	success         bool // the client has logged in
 	features        bool // inside them
-	offer           bool // inside starttls in them
+	offer           int  // depth of starttls in them; 0: not inside it
 	warned          bool
 }
 
-func newXMPPRejoin(*Session) Filter { return new(xmppRejoin) }
+func newXMPPRejoin(s *Session) Filter {
+	deep := xmppStream{maxDepth: maxXMPPNesting}
+	return &xmppRejoin{session: s, client: deep, backend: deep}
+}
 
 // Start implements Filter.
 func (*xmppRejoin) Start(*Exchange) {}
@@ -30,58 +43,89 @@ func (f *xmppRejoin) BackendEnded(x *Exchange) {
 
 // FromClient implements Filter.
 func (f *xmppRejoin) FromClient(x *Exchange, b []byte) int {
-	if f.blind {
-		x.ToBackend(b)
-		return len(b)
-	}
-	t, err := f.client.next(b)
+	t, err := xmppBounded(&f.client, b)
 	switch {
-	case err != nil || t.size > maxXMPPTag && t.kind != xmppText || t.size == 0 && len(b) > maxXMPPTag:
-		f.blind = true
-		return f.FromClient(x, b)
-	case t.kind == xmppStart && t.depth == 1 && t.is(xmppTLS, "starttls"):
-		x.End([]byte(xmppFailure + xmppBye))
-	case t.size > 0:
+	case err != nil:
+		f.end(x, xmppStreamError(err))
+	case t.size == 0:
+		return 0
+	case t.kind != xmppStart:
+		x.ToBackend(b[:t.size])
+	case t.depth <= 1 && t.is(xmppTLS, "starttls"):
+		f.end(x, xmppFailure+xmppBye)
+	case t.depth == 0 && !t.is(xmppStreams, "stream"):
+		f.end(x, xmppStreamError(errXMPPNamespace))
+	case t.depth == 1 && t.is(xmppCompress, "compress") && !f.success:
+		f.end(x, xmppStreamError(errXMPPPolicy)) // nothing could be found in it any more
+	default:
 		x.ToBackend(b[:t.size])
 	}
 	return t.size
 }
 
-// FromBackend implements Filter. What cannot be understood is none of our business.
+// xmppBounded reads a token, and only text may be long.
+func xmppBounded(stream *xmppStream, b []byte) (xmppToken, error) {
+	t, err := stream.next(b)
+	if err == nil && (t.size == 0 && len(b) > maxXMPPTag || t.size > maxXMPPTag && t.kind != xmppText) {
+		return t, ErrLineTooLong
+	}
+	return t, err
+}
+
+// FromBackend implements Filter. A backend that grants what it has not been asked for
+// has read the client in another way than we have.
 func (f *xmppRejoin) FromBackend(x *Exchange, b []byte) int {
 	f.spoke = true
-	t, err := f.backend.next(b)
+	t, err := xmppBounded(&f.backend, b)
+	child := t.kind == xmppStart && t.depth == 1
+	compressed := child && t.is(xmppCompress, "compressed")
 	switch {
-	case err != nil || t.size == 0 && len(b) > maxXMPPTag:
-		x.Done()
-		return 0
+	case err != nil, child && t.is(xmppTLS, "proceed"), compressed && !f.success:
+		f.end(x, xmppStreamError(ErrBackend))
+		return len(b)
 	case t.size == 0:
 		return 0
 	}
 	if f.passes(x, t) {
 		x.ToClient(b[:t.size])
 	}
-	if t.kind == xmppStart && t.depth == 1 && xmppStanza(t) {
+	f.headed = f.headed || t.kind == xmppStart
+	f.success = f.success || child && (t.is(xmppSASL, "success") || t.is(xmppSASL2, "success"))
+	if f.success && (compressed || child && xmppStanza(t)) {
 		x.Done()
 	}
 	return t.size
 }
 
-// passes tells whether a token is for the client.
+// passes reports whether a token is for the client.
 func (f *xmppRejoin) passes(x *Exchange, t xmppToken) bool {
 	start, end := t.kind == xmppStart, t.kind == xmppEnd
 	switch {
 	case t.depth <= 1 && (start || end):
-		f.features, f.offer = start && !t.empty && t.is(xmppStreams, "features"), false
-	case f.features && start && t.depth == 2 && t.is(xmppTLS, "starttls"):
-		f.offer = !t.empty
+		f.features, f.offer = start && !t.empty && t.is(xmppStreams, "features"), 0
+	case f.offer > 0 && end && t.depth == f.offer:
+		f.offer = 0
 		return false
-	case f.offer && end && t.depth == 2:
-		f.offer = false
-		return false
-	case f.offer && start && t.is(xmppTLS, "required") && !f.warned:
+	case f.offer > 0 && start && t.is(xmppTLS, "required") && !f.warned:
 		f.warned = true
 		x.Warn(xmppRequired)
+	case f.offer == 0 && f.features && start && t.is(xmppTLS, "starttls"):
+		if !t.empty {
+			f.offer = t.depth
+		}
+		return false
 	}
-	return !f.offer
+	return f.offer == 0
+}
+
+// end says last words to the client: behind a header if it has none, and not at all
+// amid a stanza, where they would be a part of that.
+func (f *xmppRejoin) end(x *Exchange, words string) {
+	switch {
+	case !f.backend.between():
+		words = ""
+	case !f.headed:
+		words = xmppOwnHeader(f.session) + words
+	}
+	x.End([]byte(words))
 }

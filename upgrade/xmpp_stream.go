@@ -2,9 +2,9 @@ package upgrade
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/xml"
 	"fmt"
-	"slices"
 )
 
 // What is wrong with a stream, beyond ErrMalformed, for Farewell to name.
@@ -13,11 +13,13 @@ var (
 	errXMPPNamespace  = fmt.Errorf("%w: not a stream of jabber:client", ErrMalformed)
 	errXMPPVersion    = fmt.Errorf("%w: version below 1.0", ErrMalformed)
 	errXMPPElement    = fmt.Errorf("%w: unknown element", ErrMalformed)
+	errXMPPPolicy     = fmt.Errorf("%w: more than is allowed", ErrMalformed)
 )
 
-// maxXMPPDepth bounds how deeply elements are nested before TLS, and in what is
-// looked at inside it.
-const maxXMPPDepth = 8
+const (
+	maxXMPPDepth = 8        // of elements, before TLS
+	maxXMPPOpen  = 64 << 10 // octets of the names and namespaces of the elements that are open
+)
 
 type xmppKind int
 
@@ -34,7 +36,7 @@ type xmppToken struct {
 	size  int      // in octets; 0: more must arrive
 	name  xml.Name // with the namespace in place of the prefix
 	attrs []xml.Attr
-	depth int  // how many elements this one is in; 0 is the stream's own tag
+	depth int  // how many elements this one is in, from the innermost stream on: that has 0
 	empty bool // <name/>
 	blank bool // the text is white space
 }
@@ -44,40 +46,53 @@ func (t *xmppToken) is(space, local string) bool {
 }
 
 // attr returns an attribute that has no prefix.
-func (t *xmppToken) attr(local string) string { return xmppAttr(t.attrs, xml.Name{Local: local}) }
-
-func xmppAttr(attrs []xml.Attr, name xml.Name) string {
-	for _, a := range attrs {
-		if a.Name == name {
+func (t *xmppToken) attr(local string) string {
+	for _, a := range t.attrs {
+		if a.Name == (xml.Name{Local: local}) {
 			return a.Value
 		}
 	}
 	return ""
 }
 
-// An xmppStream is one direction of a stream. It keeps the elements that are open,
-// the stream's own first.
+// An xmppStream is one direction of a stream. It keeps the elements that are open.
+//
+// A stream begins anew within the old one, as after SASL, and only the server knows
+// when it takes a header for that. So the old one stays open here, and depths are those
+// within the innermost: an element that belongs to a stream directly has depth 1 both
+// if the server has begun anew and if it has not.
 type xmppStream struct {
-	open []xmppElement
+	maxDepth int // 0: maxXMPPDepth
+
+	open   []xmppElement
+	octets int  // of what is open
+	cdata  bool // amid a CDATA section
+	over   bool // the outermost element has ended
 }
 
 type xmppElement struct {
-	tag   xml.Name // with the prefix
-	name  xml.Name
-	attrs []xml.Attr
+	tag    xml.Name // with the prefix
+	name   xml.Name
+	spaces []xml.Attr // the namespaces that it declares
+	depth  int
+	octets int
 }
 
 // next reads the token that b begins with. Where a tag ends is found before it is
 // looked at, so that not an octet behind it plays a part. XML is restricted as in
-// RFC 6120 section 11.1, but CDATA is not supported either: no client needs it.
+// RFC 6120 section 11.1.
 func (x *xmppStream) next(b []byte) (xmppToken, error) {
-	size, err := xmppExtent(b)
-	if err != nil || size == 0 {
-		return xmppToken{}, err
+	if x.cdata {
+		size, ends := xmppCDATAExtent(b)
+		x.cdata = !ends
+		return xmppToken{kind: xmppText, size: size, depth: x.depth()}, nil
 	}
-	if b[0] != '<' {
-		text := b[:size]
-		return xmppToken{kind: xmppText, size: size, depth: len(x.open), blank: len(bytes.TrimLeft(text, " \t\r\n")) == 0}, nil
+	size, err := xmppExtent(b)
+	switch {
+	case err != nil || size == 0:
+		return xmppToken{}, err
+	case b[0] != '<' || b[1] == '!':
+		return x.text(b[:size])
 	}
 	d := xml.NewDecoder(bytes.NewReader(b[:size]))
 	raw, err := d.RawToken()
@@ -86,16 +101,37 @@ func (x *xmppStream) next(b []byte) (xmppToken, error) {
 	}
 	switch tag := raw.(type) {
 	case xml.ProcInst:
-		if len(x.open) > 1 {
+		if !x.between() {
 			return xmppToken{}, errXMPPRestricted
 		}
-		return xmppToken{kind: xmppDeclaration, size: size, depth: len(x.open)}, nil
+		return xmppToken{kind: xmppDeclaration, size: size, depth: x.depth()}, nil
 	case xml.StartElement:
 		return x.start(tag, size, b[size-2] == '/')
 	case xml.EndElement:
 		return x.end(tag, size)
 	}
 	return xmppToken{}, ErrMalformed
+}
+
+// depth is that of what comes next, if it is no stream.
+func (x *xmppStream) depth() int {
+	if len(x.open) == 0 {
+		return 0
+	}
+	return x.open[len(x.open)-1].depth + 1
+}
+
+// between reports whether what comes next is in no element but a stream.
+func (x *xmppStream) between() bool { return x.depth() <= 1 && !x.cdata }
+
+// text is white space alone outside the outermost element.
+func (x *xmppStream) text(p []byte) (xmppToken, error) {
+	blank := len(bytes.TrimLeft(p, " \t\r\n")) == 0
+	if !blank && len(x.open) == 0 {
+		return xmppToken{}, ErrMalformed
+	}
+	x.cdata = p[0] == '<'
+	return xmppToken{kind: xmppText, size: len(p), depth: x.depth(), blank: blank}, nil
 }
 
 func (x *xmppStream) start(tag xml.StartElement, size int, empty bool) (xmppToken, error) {
@@ -106,19 +142,34 @@ func (x *xmppStream) start(tag xml.StartElement, size int, empty bool) (xmppToke
 		}
 		seen[a.Name] = true
 	}
-	e := xmppElement{tag: tag.Name, attrs: tag.Attr}
-	if len(x.open) == 1 && tag.Name == x.open[0].tag {
-		x.open = nil // a new stream in place of the old one, as after SASL
-	}
+	e := newXMPPElement(tag)
 	ok := false
-	if e.name, ok = x.resolve(e); !ok || len(x.open) >= maxXMPPDepth {
+	if e.name, ok = x.resolve(&e); !ok || x.over {
 		return xmppToken{}, ErrMalformed
 	}
-	t := xmppToken{kind: xmppStart, size: size, name: e.name, attrs: tag.Attr, depth: len(x.open), empty: empty}
-	if !empty {
-		x.open = append(x.open, e)
+	if len(x.open) >= cmp.Or(x.maxDepth, maxXMPPDepth) || x.octets+e.octets > maxXMPPOpen {
+		return xmppToken{}, errXMPPPolicy
 	}
-	return t, nil
+	if e.name != (xml.Name{Space: xmppStreams, Local: "stream"}) {
+		e.depth = x.depth()
+	}
+	if !empty {
+		x.open, x.octets = append(x.open, e), x.octets+e.octets
+	}
+	x.over = empty && len(x.open) == 0
+	return xmppToken{kind: xmppStart, size: size, name: e.name, attrs: tag.Attr, depth: e.depth, empty: empty}, nil
+}
+
+// newXMPPElement keeps of a tag what is needed until the element ends.
+func newXMPPElement(tag xml.StartElement) xmppElement {
+	e := xmppElement{tag: tag.Name, octets: len(tag.Name.Space) + len(tag.Name.Local)}
+	for _, a := range tag.Attr {
+		if a.Name.Space == "xmlns" || a.Name == (xml.Name{Local: "xmlns"}) {
+			e.spaces = append(e.spaces, a)
+			e.octets += len(a.Name.Local) + len(a.Value)
+		}
+	}
+	return e
 }
 
 func (x *xmppStream) end(tag xml.EndElement, size int) (xmppToken, error) {
@@ -126,23 +177,35 @@ func (x *xmppStream) end(tag xml.EndElement, size int) (xmppToken, error) {
 	if last < 0 || x.open[last].tag != tag.Name {
 		return xmppToken{}, ErrMalformed
 	}
-	name := x.open[last].name
-	x.open = x.open[:last]
-	return xmppToken{kind: xmppEnd, size: size, name: name, depth: last}, nil
+	e := x.open[last]
+	x.open, x.octets, x.over = x.open[:last], x.octets-e.octets, last == 0
+	return xmppToken{kind: xmppEnd, size: size, name: e.name, depth: e.depth}, nil
 }
 
-// resolve finds the namespace that belongs to an element's prefix.
-func (x *xmppStream) resolve(e xmppElement) (xml.Name, bool) {
+// resolve finds the namespace that belongs to an element's prefix. One that is not
+// declared has none, unless it is no prefix.
+func (x *xmppStream) resolve(e *xmppElement) (name xml.Name, ok bool) {
 	declaration := xml.Name{Local: "xmlns"}
 	if e.tag.Space != "" {
 		declaration = xml.Name{Space: "xmlns", Local: e.tag.Space}
 	}
-	for _, in := range slices.Backward(append(slices.Clip(x.open), e)) {
-		if space := xmppAttr(in.attrs, declaration); space != "" {
-			return xml.Name{Space: space, Local: e.tag.Local}, true
+	space, found := e.declares(declaration)
+	for i := len(x.open) - 1; i >= 0 && !found; i-- {
+		space, found = x.open[i].declares(declaration)
+	}
+	if e.tag.Space == "xml" { // bound without a declaration
+		space = "http://www.w3.org/XML/1998/namespace"
+	}
+	return xml.Name{Space: space, Local: e.tag.Local}, space != "" || e.tag.Space == ""
+}
+
+func (e *xmppElement) declares(name xml.Name) (space string, ok bool) {
+	for _, a := range e.spaces {
+		if a.Name == name {
+			return a.Value, true
 		}
 	}
-	return e.tag, e.tag.Space == ""
+	return "", false
 }
 
 // xmppExtent returns the size of the token that b begins with, 0 if more of it
@@ -159,7 +222,7 @@ func xmppExtent(b []byte) (int, error) {
 	case b[1] == '?':
 		return xmppDeclarationExtent(b)
 	case b[1] == '!':
-		return 0, errXMPPRestricted
+		return xmppCDATABegin(b)
 	}
 	quote := byte(0)
 	for i, c := range b[1:] {
@@ -191,89 +254,28 @@ func xmppDeclarationExtent(b []byte) (int, error) {
 	return 0, nil
 }
 
+// xmppCDATABegin lets only the begin of a CDATA section pass: comments and DTDs are
+// forbidden.
+func xmppCDATABegin(b []byte) (int, error) {
+	const begin = "<![CDATA["
+	switch matchLiteral(b, []byte(begin)) {
+	case Matched:
+		return len(begin), nil
+	case NeedMore:
+		return 0, nil
+	}
+	return 0, errXMPPRestricted
+}
+
+// xmppCDATAExtent returns how much of b belongs to a CDATA section, and whether it ends
+// there. What could begin its end must wait for more.
+func xmppCDATAExtent(b []byte) (size int, ends bool) {
+	const end = "]]>"
+	if i := bytes.Index(b, []byte(end)); i >= 0 {
+		return i + len(end), true
+	}
+	waiting := len(b) - len(bytes.TrimRight(b, "]"))
+	return len(b) - min(waiting, len(end)-1), false
+}
+
 func xmppBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
-
-// xmppRead reads and consumes a token. What is inside an element does not count as
-// commands.
-func xmppRead(s *Session, x *xmppStream) (xmppToken, error) {
-	for {
-		t, err := x.next(s.Buffered())
-		switch {
-		case err != nil:
-			return t, err
-		case t.size > 0 && t.depth > 1:
-			return t, s.Discard(int64(t.size))
-		case t.size > 0:
-			_, err = s.Next(t.size)
-			return t, err
-		}
-		if err := s.More(); err != nil {
-			return t, err
-		}
-	}
-}
-
-// xmppHeader reads the start of a stream (RFC 6120 section 4.7), behind a
-// declaration or none.
-func xmppHeader(s *Session, x *xmppStream) (xmppToken, error) {
-	for first := true; ; first = false {
-		t, err := xmppRead(s, x)
-		switch {
-		case err != nil:
-			return t, err
-		case t.kind == xmppDeclaration && first:
-		case t.kind == xmppText && t.blank:
-		case t.kind == xmppStart && !t.empty:
-			return t, t.checkHeader()
-		default:
-			return t, ErrMalformed
-		}
-	}
-}
-
-func (t *xmppToken) checkHeader() error {
-	if !t.is(xmppStreams, "stream") || t.attr("xmlns") != xmppClient {
-		return errXMPPNamespace
-	}
-	return nil
-}
-
-// xmppNext reads the start of the next element, or the end of the stream. White
-// space between elements keeps a connection alive (RFC 6120 section 4.6.1).
-func xmppNext(s *Session, x *xmppStream) (xmppToken, error) {
-	for {
-		t, err := xmppRead(s, x)
-		switch {
-		case err != nil:
-			return t, err
-		case t.kind == xmppText && t.blank:
-		case t.kind == xmppEnd, t.kind == xmppStart && t.depth == 1:
-			return t, nil
-		default:
-			return t, ErrMalformed
-		}
-	}
-}
-
-// xmppSkip reads to the end of an element.
-func xmppSkip(s *Session, x *xmppStream, start xmppToken) error {
-	for t := start; !start.empty && (t.kind != xmppEnd || t.depth > start.depth); {
-		var err error
-		if t, err = xmppRead(s, x); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// xmppClose reads to the end of an element that must have nothing in it.
-func xmppClose(s *Session, x *xmppStream, start xmppToken) error {
-	if start.empty {
-		return nil
-	}
-	t, err := xmppRead(s, x)
-	if err == nil && t.kind != xmppEnd {
-		err = ErrMalformed
-	}
-	return err
-}
