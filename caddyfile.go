@@ -1,6 +1,7 @@
 package l4starttls
 
 import (
+	"encoding/json"
 	"slices"
 
 	"github.com/caddyserver/caddy/v2"
@@ -25,8 +26,7 @@ import (
 //		handshake_timeout   <duration>
 //		greeting            <text>
 //		capabilities        <names...>
-//		command             <text>
-//		reply               <text>
+//		<an option of the protocol alone>
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the handler's name
@@ -85,13 +85,12 @@ func (h *Handler) unmarshalOption(option string, d *caddyfile.Dispenser) error {
 		return oneArg(d, &h.Greeting)
 	case "capabilities":
 		return someArgs(d, &h.Capabilities)
-	case "command":
-		return oneArg(d, &h.Command)
-	case "reply":
-		return oneArg(d, &h.Reply)
 	}
-	return d.Errf("unknown starttls option %q; must be one of: policy, allow_plaintext_auth, hostname, connection_policy, "+
-		"passthrough, implicit_tls, negotiation_timeout, handshake_timeout, greeting, capabilities, command, reply", option)
+	if ok, err := h.Options.unmarshalCaddyfile(d, h.Protocol); ok {
+		return err
+	}
+	return d.Errf("unknown starttls option %q; must be one of: %s", option, withOwn("policy, allow_plaintext_auth, hostname, "+
+		"connection_policy, passthrough, implicit_tls, negotiation_timeout, handshake_timeout, greeting, capabilities", h.Protocol))
 }
 
 func noArgs(d *caddyfile.Dispenser) error {
@@ -130,4 +129,21 @@ func oneDuration(d *caddyfile.Dispenser, value *caddy.Duration) error {
 	return nil
 }
 
-var _ caddyfile.Unmarshaler = (*Handler)(nil)
+// UnmarshalJSON takes the protocol's own options beside the others.
+func (h *Handler) UnmarshalJSON(b []byte) error {
+	type starttls Handler
+	return h.Options.unmarshalJSON(b, (*starttls)(h))
+}
+
+// MarshalJSON is the reverse of UnmarshalJSON.
+func (h *Handler) MarshalJSON() ([]byte, error) {
+	type starttls Handler
+	return h.Options.marshalJSON((*starttls)(h))
+}
+
+// Interface guards
+var (
+	_ caddyfile.Unmarshaler = (*Handler)(nil)
+	_ json.Marshaler        = (*Handler)(nil)
+	_ json.Unmarshaler      = (*Handler)(nil)
+)

@@ -106,7 +106,7 @@ func TestJSONErrors(t *testing.T) {
 		},
 		"wrong type": {
 			`{"handle": [{"handler": "starttls", "protocol": "smtp", "hostnames": "mail.example.com"}]}`,
-			"cannot unmarshal string into Go struct field Handler.hostnames",
+			"cannot unmarshal string into Go struct field starttls.hostnames",
 		},
 		"matcher is no list": {
 			`{"match": [{"starttls": {"protocols": ["postgres"]}}], "handle": [{"handler": "echo"}]}`,

@@ -28,7 +28,7 @@ func (h *Handler) check() (err error) {
 	if err := checkPolicy(h.Policy); err != nil {
 		return err
 	}
-	if h.proto.Accept == nil && h.proto.Relay == nil {
+	if h.proto.Accept == nil && !h.proto.EarlyDial {
 		return fmt.Errorf("protocol %q cannot be accepted, only requested from an upstream", h.Protocol)
 	}
 	for _, check := range []func() error{h.checkHostnames, h.checkTexts, h.checkOptions} {
@@ -93,7 +93,7 @@ func (h *Handler) checkTexts() error {
 			}
 		}
 	}
-	return checkLine(h.proto, h.Command, h.Reply)
+	return h.proto.CheckOptions(h.Options)
 }
 
 // checkText finds what would make two lines of one.
@@ -102,17 +102,6 @@ func checkText(option, text string) error {
 		return fmt.Errorf("%s %q: must not contain control characters", option, text)
 	}
 	return nil
-}
-
-// checkLine is for the texts that only the line protocol has.
-func checkLine(proto *upgrade.Protocol, command, reply string) error {
-	if proto != upgrade.Line && (command != "" || reply != "") {
-		return fmt.Errorf("command and reply belong to the line protocol, not to %q", proto.Name)
-	}
-	if err := checkText("command", command); err != nil {
-		return err
-	}
-	return checkText("reply", reply)
 }
 
 func checkDuration(option string, d caddy.Duration) error {
@@ -124,16 +113,14 @@ func checkDuration(option string, d caddy.Duration) error {
 
 func (h *Handler) checkOptions() error {
 	switch {
-	case h.proto.Relay != nil && h.Passthrough:
+	case h.proto.EarlyDial && h.Passthrough:
 		return fmt.Errorf("protocol %q cannot be passed through: it is upgraded in place", h.Protocol)
 	case h.Passthrough && len(h.ConnectionPolicies) > 0:
 		return fmt.Errorf("passthrough leaves TLS to the handlers that follow, so connection_policy has no effect")
-	case h.proto.Relay != nil && h.Policy == "optional":
-		return fmt.Errorf("protocol %q has no policy %q: what it says in clear belongs to the application anyway", h.Protocol, h.Policy)
 	case h.AllowPlaintextAuth && h.Policy != "optional":
 		return fmt.Errorf("allow_plaintext_auth has no effect without policy optional")
-	case h.ImplicitTLS > 0 && (h.Passthrough || h.proto.Relay != nil):
-		return fmt.Errorf("implicit_tls does not go with passthrough, nor with the line protocol")
+	case h.ImplicitTLS > 0 && (h.Passthrough || h.proto.EarlyDial):
+		return fmt.Errorf("implicit_tls does not go with passthrough, nor with a protocol such as line, whose backend is needed before the upgrade")
 	}
 	return errors.Join(checkDuration("implicit_tls", h.ImplicitTLS),
 		checkDuration("negotiation_timeout", h.NegotiationTimeout), checkDuration("handshake_timeout", h.HandshakeTimeout))

@@ -10,12 +10,14 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
+	"github.com/l4starttls/caddy-l4-starttls/probe"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
 )
 
@@ -56,25 +58,12 @@ The exit status is
 
 // Exit statuses. Caddy itself uses 1 to 3, and Go 2.
 var probeStatus = map[string]int{
-	probeVerified:    0,
-	probeUnverified:  4,
-	probeRefused:     5,
-	probeNotOffered:  5,
-	probeUnreachable: 6,
-	probeFailed:      7,
-}
-
-// defaultPorts are for addresses that have none. SMTP's is that of mail exchangers,
-// which nobody but a probe asks for TLS by hand.
-var defaultPorts = map[string]string{
-	"imap":     "143",
-	"ldap":     "389",
-	"lmtp":     "24",
-	"pop3":     "110",
-	"postgres": "5432",
-	"sieve":    "4190",
-	"smtp":     "25",
-	"xmpp":     "5222",
+	probe.Verified:    0,
+	probe.Unverified:  4,
+	probe.Refused:     5,
+	probe.NotOffered:  5,
+	probe.Unreachable: 6,
+	probe.Failed:      7,
 }
 
 // setUpProbe has the flags of the command.
@@ -85,8 +74,11 @@ func setUpProbe(cmd *cobra.Command) {
 	flags.String("server-name", "", "Name to ask for and to verify (default: the host)")
 	flags.String("ca", "", "PEM file with the roots to trust, in place of the system's")
 	flags.Duration("timeout", 10*time.Second, "Time for the whole probe")
-	flags.String("command", "", `Line that asks for the upgrade, in the line protocol (default "STARTTLS")`)
-	flags.String("reply", "", "Line that grants the upgrade, in the line protocol (default: none)")
+	for _, p := range upgrade.Protocols() {
+		for _, o := range p.Options {
+			flags.String(o.Name, "", fmt.Sprintf("In the %s protocol, %s (default %q)", p.Name, o.Usage, o.Default))
+		}
+	}
 	cmd.Args = cobra.ExactArgs(2)
 	cmd.Example = "  caddy starttls-probe smtp mail.example.com:587\n" +
 		"  caddy starttls-probe imap 192.0.2.1 --server-name mail.example.com --json"
@@ -110,50 +102,59 @@ func completeProbe(_ *cobra.Command, args []string, _ string) ([]string, cobra.S
 }
 
 func runProbe(ctx context.Context, out io.Writer, flags caddycmd.Flags, args []string) (int, error) {
-	p, err := newProber(flags, args[0], args[1])
+	target, err := newTarget(flags, args[0], args[1])
 	if err != nil {
 		return 1, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.timeout)
-	defer cancel()
-	r := p.probe(ctx)
-	write := r.writeText
+	r := probe.Run(ctx, target)
+	write := r.WriteText
 	if flags.Bool("json") {
-		write = r.writeJSON
+		write = r.WriteJSON
 	}
 	if err := write(out); err != nil {
 		return 1, err
 	}
-	if r.Outcome == probeUnverified && flags.Bool("insecure") {
+	if r.Outcome == probe.Unverified && flags.Bool("insecure") {
 		return 0, nil
 	}
 	return probeStatus[r.Outcome], nil
 }
 
-// newProber finds what is wrong with the command line before anybody is asked.
-func newProber(flags caddycmd.Flags, protocol, address string) (p *prober, err error) {
-	p = &prober{timeout: flags.Duration("timeout")}
-	if p.proto, err = upgrade.Lookup(protocol); err != nil {
-		return nil, err
+// newTarget finds what is wrong with the command line before anybody is asked.
+func newTarget(flags caddycmd.Flags, protocol, address string) (t probe.Target, err error) {
+	t.Timeout = flags.Duration("timeout")
+	if t.Protocol, err = upgrade.Lookup(protocol); err != nil {
+		return t, err
 	}
-	if p.host, p.port, err = probeAddress(address, defaultPorts[protocol]); err != nil {
-		return nil, fmt.Errorf("address %q: %w", address, err)
+	if t.Host, t.Port, err = probeAddress(address, t.Protocol.Port); err != nil {
+		return t, fmt.Errorf("address %q: %w", address, err)
 	}
-	p.serverName = cmp.Or(flags.String("server-name"), nameOf(p.host))
-	p.command, p.reply = flags.String("command"), flags.String("reply")
+	t.ServerName = cmp.Or(flags.String("server-name"), nameOf(t.Host))
+	t.Options = ownOptions(flags)
 	switch {
-	case p.proto.Request == nil:
-		return nil, fmt.Errorf("protocol %q cannot be requested", protocol)
-	case p.timeout <= 0:
-		return nil, fmt.Errorf("timeout %s: must be positive", p.timeout)
+	case t.Protocol.Request == nil:
+		return t, fmt.Errorf("protocol %q cannot be requested", protocol)
+	case t.Timeout <= 0:
+		return t, fmt.Errorf("timeout %s: must be positive", t.Timeout)
 	}
-	if err := errors.Join(checkHostname("server name", p.serverName), checkLine(p.proto, p.command, p.reply)); err != nil {
-		return nil, err
+	if err := errors.Join(checkHostname("server name", t.ServerName), t.Protocol.CheckOptions(t.Options)); err != nil {
+		return t, err
 	}
 	if file := flags.String("ca"); file != "" {
-		p.roots, err = readRoots(file)
+		t.Roots, err = readRoots(file)
 	}
-	return p, err
+	return t, err
+}
+
+// ownOptions are those that belong to one protocol alone, and are set.
+func ownOptions(flags caddycmd.Flags) map[string]string {
+	own := map[string]string{}
+	for name := range allOptions() {
+		if value := flags.String(name); value != "" {
+			own[name] = value
+		}
+	}
+	return own
 }
 
 func readRoots(file string) (*x509.CertPool, error) {
@@ -170,7 +171,7 @@ func readRoots(file string) (*x509.CertPool, error) {
 
 // probeAddress splits host:port. Without a port, an IPv6 address may have brackets
 // or not.
-func probeAddress(address, otherwise string) (host, port string, err error) {
+func probeAddress(address string, otherwise uint16) (host, port string, err error) {
 	host, port, err = net.SplitHostPort(address)
 	if err != nil {
 		host, port = strings.TrimSuffix(strings.TrimPrefix(address, "["), "]"), ""
@@ -178,7 +179,9 @@ func probeAddress(address, otherwise string) (host, port string, err error) {
 			return "", "", errors.New("must be <host> or <host>:<port>")
 		}
 	}
-	port = cmp.Or(port, otherwise)
+	if port == "" && otherwise != 0 {
+		port = strconv.Itoa(int(otherwise))
+	}
 	switch {
 	case !validHostname(nameOf(host)):
 		return "", "", errors.New("must begin with a domain name or an IP address")

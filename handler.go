@@ -39,8 +39,9 @@ type Handler struct {
 	Hostnames []string `json:"hostnames,omitempty"`
 
 	// What becomes of a client that does not upgrade. `required` refuses it.
-	// `optional` serves it in clear, once it sends what only the backend can
-	// answer; anybody on the way can make a client do that. Default: `required`.
+	// `optional` serves it in plaintext, once it sends what only the backend can
+	// answer; anybody on the way can make a client do that. Default: `required`, but
+	// `optional` for the line protocol, whose plaintext belongs to the application.
 	Policy string `json:"policy,omitempty"`
 
 	// Lets a client that `optional` serves in clear send its password in clear as
@@ -72,13 +73,9 @@ type Handler struct {
 	// What is advertised before TLS beside the upgrade itself.
 	Capabilities []string `json:"capabilities,omitempty"`
 
-	// The line that asks for the upgrade. Only in the line protocol. Default:
-	// `STARTTLS`.
-	Command string `json:"command,omitempty"`
-
-	// The line that grants the upgrade. Only in the line protocol. Default: none;
-	// the client starts TLS without waiting for one.
-	Reply string `json:"reply,omitempty"`
+	// The options of the protocol alone, by name: see upgrade.Protocol. In JSON they stand
+	// beside the others: `command` and `reply` for the line protocol.
+	Options protocolOptions `json:"-"`
 
 	logger *zap.Logger
 	proto  *upgrade.Protocol
@@ -98,15 +95,19 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.check(); err != nil {
 		return err
 	}
+	var err error
+	if h.Hostnames, err = asciiHostnames(h.Hostnames); err != nil {
+		return err
+	}
 	h.config = &upgrade.Config{
 		Greeting:           h.Greeting,
 		Capabilities:       h.Capabilities,
-		Command:            h.Command,
-		Reply:              h.Reply,
-		Optional:           h.Policy == "optional",
+		Options:            h.Options,
+		Optional:           h.Policy == "optional" || h.Policy == "" && h.proto.PlaintextByDefault,
 		PlaintextAuth:      h.AllowPlaintextAuth,
 		ImplicitTLS:        h.ImplicitTLS > 0,
 		ImplicitTLSDelay:   time.Duration(h.ImplicitTLS),
+		Passthrough:        h.Passthrough,
 		NegotiationTimeout: time.Duration(h.NegotiationTimeout),
 		HandshakeTimeout:   time.Duration(h.HandshakeTimeout),
 		Warn:               h.warn,
@@ -151,7 +152,7 @@ func (h *Handler) provisionTLS(ctx caddy.Context) error {
 		// Caddy adds acme-tls/1, but no ACME server looks behind an upgrade, and
 		// what speaks it here is no client of this protocol.
 		policy.TLSConfig.NextProtos = policy.ALPN
-		h.preferRequestedName(policy.TLSConfig)
+		h.chooseCertificate(policy.TLSConfig)
 	}
 	h.config.TLS = h.ConnectionPolicies.TLSConfig(ctx)
 	captureHello(h.config.TLS)
@@ -170,18 +171,28 @@ func (h *Handler) fillPolicy(policy *caddytls.ConnectionPolicy) {
 	}
 }
 
-// preferRequestedName lets a client that sends no SNI have the certificate of the
-// host that it asked for in clear, if that host is one of ours. Nothing else follows
-// from that name, which anybody on the way could have changed.
-func (h *Handler) preferRequestedName(config *tls.Config) {
+// chooseCertificate has a client that sends no SNI get the certificate of the host that
+// it asked for in plaintext, if that host is one of ours, or else that of the first
+// hostname, whatever its own address is. One that asks for a name for which there is no
+// certificate gets that of the first hostname, too: whether it will do is the client's to
+// say, and a sender of mail may not care (RFC 7672 section 8.1).
+func (h *Handler) chooseCertificate(config *tls.Config) {
+	if len(h.Hostnames) == 0 {
+		return
+	}
 	get := config.GetCertificate
 	config.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-		if hello.ServerName == "" {
-			if name := upgrade.RequestedName(hello.Context()); slices.Contains(h.Hostnames, name) {
-				hello.ServerName = name
+		if hello.ServerName != "" {
+			if cert, err := get(hello); err == nil {
+				return cert, nil
 			}
 		}
-		return get(hello)
+		named := *hello
+		named.ServerName = h.Hostnames[0]
+		if name, ok := h.serves(upgrade.RequestedName(hello.Context())); ok && hello.ServerName == "" {
+			named.ServerName = name
+		}
+		return get(&named)
 	}
 }
 
@@ -195,62 +206,44 @@ func (h *Handler) warn(message string) {
 // Handle negotiates the upgrade with the client, does the TLS handshake, and calls
 // the next handler with the secured connection.
 func (h *Handler) Handle(cx *layer4.Connection, next layer4.Handler) error {
-	raw := newLowerConn(cx)
-	if h.Passthrough {
-		return h.passThrough(cx, raw, next)
-	}
 	hello := new(tls.ClientHelloInfo)
-	conn, err := upgrade.Accept(withHello(cx.Context, hello), raw, h.proto, h.config)
+	joined, err := upgrade.Join(withHello(cx.Context, hello), takeOver(cx), h.proto, h.config)
 	if err != nil {
 		h.logRefusal(cx, err)
 		return nil
 	}
-	if conn.Committed() {
-		return h.goOnInClear(cx, conn, next)
-	}
-	exchange := conn.Exchange()
-	if h.proto.Relay != nil {
-		exchange.Upgraded = func() { h.record(cx, conn, hello) }
-		h.setPlaceholders(cx, conn)
-	} else {
-		h.record(cx, conn, hello)
-	}
-	return h.handOver(cx, conn, exchange, next)
+	h.note(cx, joined, hello)
+	return h.handOver(cx, joined, next)
 }
 
-// goOnInClear hands over a client that policy optional lets go on in clear.
-func (h *Handler) goOnInClear(cx *layer4.Connection, conn *upgrade.Conn, next layer4.Handler) error {
-	h.setPlaceholders(cx, conn)
-	h.logger.Debug("client goes on in clear", h.fields(cx, conn)...)
-	return h.handOver(cx, conn, conn.Exchange(), next)
+// note leaves what is known of the client where others look for it.
+func (h *Handler) note(cx *layer4.Connection, joined *upgrade.Joined, hello *tls.ClientHelloInfo) {
+	conn := joined.Conn()
+	switch {
+	case h.proto.EarlyDial:
+		joined.Upgraded = func() { h.record(cx, conn, hello) }
+		h.setPlaceholders(cx, conn)
+	case conn.Outcome().Cleartext:
+		h.setPlaceholders(cx, conn)
+		h.logger.Debug("client stays in plaintext", h.fields(cx, conn)...)
+	case h.Passthrough:
+		h.setPlaceholders(cx, conn)
+		h.logger.Debug("negotiated upgrade, passing TLS through", h.fields(cx, conn)...)
+	default:
+		h.record(cx, conn, hello)
+	}
 }
 
 // handOver calls the next handler, and sees to what it leaves behind. That is nothing
 // if the next one is a route or a listener wrapper: those come when we have returned.
-func (h *Handler) handOver(cx *layer4.Connection, conn *upgrade.Conn, exchange *upgrade.Exchange, next layer4.Handler) error {
-	err := next.Handle(cx.Wrap(exchange))
-	exchange.Finish(err)
-	if why := conn.Err(); why != nil {
+func (h *Handler) handOver(cx *layer4.Connection, joined *upgrade.Joined, next layer4.Handler) error {
+	err := next.Handle(cx.Wrap(joined))
+	joined.Returned(err)
+	if why := joined.Err(); why != nil {
 		h.logRefusal(cx, why)
 		return nil
 	}
 	return err
-}
-
-// passThrough plays the plaintext phase alone. The next bytes of cx are the
-// client's ClientHello.
-func (h *Handler) passThrough(cx *layer4.Connection, raw *lowerConn, next layer4.Handler) error {
-	conn, err := upgrade.AcceptPlaintext(cx.Context, raw, h.proto, h.config)
-	if err != nil {
-		h.logRefusal(cx, err)
-		return nil
-	}
-	if conn.Committed() {
-		return h.goOnInClear(cx, conn, next)
-	}
-	h.setPlaceholders(cx, conn)
-	h.logger.Debug("negotiated upgrade, passing TLS through", h.fields(cx, conn)...)
-	return next.Handle(cx)
 }
 
 // record leaves on the connection what other modules read of a terminated TLS.
@@ -268,7 +261,7 @@ func (h *Handler) fields(cx *layer4.Connection, conn *upgrade.Conn) []zap.Field 
 	return []zap.Field{
 		zap.String("remote", cx.RemoteAddr().String()),
 		zap.String("protocol", h.proto.Name),
-		zap.String("hello", conn.Hello()),
+		zap.String("hello", conn.Outcome().Hello),
 	}
 }
 
@@ -293,13 +286,13 @@ func (h *Handler) logRefusal(cx *layer4.Connection, err error) {
 // setPlaceholders sets {l4.starttls.*}.
 func (h *Handler) setPlaceholders(cx *layer4.Connection, conn *upgrade.Conn) {
 	repl := cx.Replacer()
-	name := conn.ServerName()
+	name := conn.Outcome().ServerName
 	if state, ok := conn.TLSConnectionState(); ok && state.ServerName != "" {
 		name = state.ServerName
 	}
 	repl.Set("l4.starttls.protocol", h.proto.Name)
 	repl.Set("l4.starttls.server_name", name)
-	repl.Set("l4.starttls.hello", conn.Hello())
+	repl.Set("l4.starttls.hello", conn.Outcome().Hello)
 }
 
 // helloKey finds the place for a connection's ClientHello in its context.

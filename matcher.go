@@ -9,6 +9,7 @@ import (
 	"github.com/mholt/caddy-l4/layer4"
 
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 )
 
 // Matcher matches connections that begin with the upgrade request of one of the
@@ -20,7 +21,7 @@ import (
 type Matcher struct {
 	Protocols []string `json:"-"`
 
-	matches []func([]byte) upgrade.Verdict
+	matches []func([]byte) dialogue.Verdict
 }
 
 // CaddyModule returns the Caddy module information.
@@ -80,11 +81,11 @@ func (m *Matcher) Match(cx *layer4.Connection) (bool, error) {
 	undecided := false
 	for _, match := range m.matches {
 		switch match(prefix) {
-		case upgrade.Matched:
+		case dialogue.Matched:
 			return true, nil
-		case upgrade.NeedMore:
+		case dialogue.NeedMore:
 			undecided = true
-		case upgrade.NoMatch:
+		case dialogue.NoMatch:
 		}
 	}
 	if undecided {

@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"net"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -16,6 +15,8 @@ import (
 	"github.com/mholt/caddy-l4/modules/l4tls"
 	"github.com/pires/go-proxyproto"
 	"github.com/pires/go-proxyproto/tlvparse"
+
+	"github.com/l4starttls/caddy-l4-starttls/internal/prefixconn"
 )
 
 // ProxyProtocol puts a PROXY protocol header in front of what the next handlers read
@@ -56,7 +57,7 @@ func (p *ProxyProtocol) Handle(cx *layer4.Connection, next layer4.Handler) error
 	if err != nil {
 		return fmt.Errorf("making PROXY protocol header: %w", err)
 	}
-	return next.Handle(cx.Wrap(&headedConn{lowerConn: newLowerConn(cx), header: header}))
+	return next.Handle(cx.Wrap(prefixconn.New(takeOver(cx), header)))
 }
 
 func (p *ProxyProtocol) header(cx *layer4.Connection) ([]byte, error) {
@@ -137,22 +138,6 @@ func keyAlgorithm(cert *x509.Certificate) string {
 	return cert.PublicKeyAlgorithm.String()
 }
 
-// A headedConn yields a header before what the client says.
-type headedConn struct {
-	*lowerConn
-	header []byte
-}
-
-// Read yields the header first.
-func (c *headedConn) Read(b []byte) (int, error) {
-	if len(c.header) > 0 {
-		n := copy(b, c.header)
-		c.header = c.header[n:]
-		return n, nil
-	}
-	return c.lowerConn.Read(b)
-}
-
 // UnmarshalCaddyfile sets up the ProxyProtocol from Caddyfile tokens. Syntax:
 //
 //	send_proxy_protocol [v1|v2]
@@ -175,5 +160,4 @@ var (
 	_ caddy.Provisioner     = (*ProxyProtocol)(nil)
 	_ caddyfile.Unmarshaler = (*ProxyProtocol)(nil)
 	_ layer4.NextHandler    = (*ProxyProtocol)(nil)
-	_ net.Conn              = (*headedConn)(nil)
 )

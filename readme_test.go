@@ -70,7 +70,7 @@ func TestDocumentedProtocols(t *testing.T) {
 	}
 	want := map[string][2]bool{}
 	for _, p := range upgrade.Protocols() {
-		want[p.Name] = [2]bool{p.Accept != nil || p.Relay != nil, p.Request != nil}
+		want[p.Name] = [2]bool{p.Accept != nil || p.EarlyDial, p.Request != nil}
 	}
 	require.Equal(t, want, roles)
 }

@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"reflect"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/mholt/caddy-l4/layer4"
 	"go.uber.org/zap"
 
+	"github.com/l4starttls/caddy-l4-starttls/internal/prefixconn"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
 )
 
@@ -41,11 +44,11 @@ type Upstream struct {
 	// ClientHello. The upstream is not dialled before they are there.
 	Passthrough bool `json:"passthrough,omitempty"`
 
-	// How long the whole plaintext phase may take, dialling included, and before it
-	// the wait for a ClientHello to pass through. Default: `1m`.
+	// How long the whole plaintext phase may take, dialling included. Default: `1m`.
 	NegotiationTimeout caddy.Duration `json:"negotiation_timeout,omitempty"`
 
-	// How long the TLS handshake may take. Default: that of `tls`, or else `15s`.
+	// How long the TLS handshake may take, and the wait for a ClientHello to pass through.
+	// Default: that of `tls`, or else `15s`.
 	HandshakeTimeout caddy.Duration `json:"handshake_timeout,omitempty"`
 
 	// Our own name in SMTP and LMTP. Default: `localhost`.
@@ -56,13 +59,9 @@ type Upstream struct {
 	// placeholders. In XMPP it is also the domain that is asked for in clear.
 	TLS *reverseproxy.TLSConfig `json:"tls,omitempty"`
 
-	// The line that asks for the upgrade. Only in the line protocol. Default:
-	// `STARTTLS`.
-	Command string `json:"command,omitempty"`
-
-	// The line that grants the upgrade. Only in the line protocol. Default: none; TLS
-	// starts without waiting for one.
-	Reply string `json:"reply,omitempty"`
+	// The options of the protocol alone, by name: see upgrade.Protocol. In JSON they stand
+	// beside the others: `command` and `reply` for the line protocol.
+	Options protocolOptions `json:"-"`
 
 	logger *zap.Logger
 	proto  *upgrade.Protocol
@@ -87,8 +86,8 @@ func (u *Upstream) Provision(ctx caddy.Context) error {
 	}
 	u.config = &upgrade.Config{
 		Hostname:           u.Hostname,
-		Command:            u.Command,
-		Reply:              u.Reply,
+		Options:            u.Options,
+		Passthrough:        u.Passthrough,
 		NegotiationTimeout: time.Duration(u.NegotiationTimeout),
 		HandshakeTimeout:   time.Duration(max(u.HandshakeTimeout, u.TLS.HandshakeTimeout)), // one of them at most
 	}
@@ -144,7 +143,7 @@ func (u *Upstream) check() (err error) {
 	if u.proto.Request == nil {
 		return fmt.Errorf("protocol %q cannot be requested from an upstream, only accepted", u.Protocol)
 	}
-	if err := checkLine(u.proto, u.Command, u.Reply); err != nil {
+	if err := u.proto.CheckOptions(u.Options); err != nil {
 		return err
 	}
 	if u.Hostname != "" {
@@ -173,84 +172,103 @@ func (u *Upstream) checkOptions() error {
 		checkDuration("handshake_timeout", min(u.HandshakeTimeout, u.TLS.HandshakeTimeout)))
 }
 
-// configuresTLS tells whether anything beside the server's name is set.
+// configuresTLS reports whether anything beside the server's name is set.
 func (u *Upstream) configuresTLS() bool {
-	return u.HandshakeTimeout != 0 || !reflect.DeepEqual(*u.TLS, reverseproxy.TLSConfig{ServerName: u.TLS.ServerName})
+	return !reflect.DeepEqual(*u.TLS, reverseproxy.TLSConfig{ServerName: u.TLS.ServerName})
 }
 
 // Handle has the next handler reach the upstream, upgrades to it, and joins it with
 // downstream.
 func (u *Upstream) Handle(cx *layer4.Connection, next layer4.Handler) error {
-	down := newLowerConn(cx)
+	down := takeOver(cx)
 	config, err := u.configFor(cx)
 	if err != nil {
-		return u.refuse(down, err, config)
+		return u.reject(down, err, config)
 	}
 	if u.Passthrough {
+		if staysInPlaintext(cx) {
+			return errNoTLSToPass
+		}
 		if begun, err := u.awaitHello(cx, down); !begun {
 			return err
 		}
 	}
-	leg := newLeg(down, next)
-	defer leg.wait(down)
-	conn, err := u.request(cx, leg, config)
+	up := startNext(cx, next)
+	defer up.wait(cx)
+	conn, err := upgrade.Request(cx.Context, up.ours, u.proto, config)
 	switch {
 	case err == nil && u.Passthrough:
 		u.logger.Debug("negotiated upgrade with upstream, passing TLS through", u.fields(cx)...)
-		leg.join(down, leg.near)
+		up.join(down, up.ours)
 		return nil
 	case err == nil:
 		u.logUpgrade(cx, conn)
-		exchange := upgrade.Fresh(down, u.proto, config)
-		leg.join(exchange, conn)
-		exchange.Finish(nil)
+		joined := upgrade.ServeUpgraded(down, u.proto, config)
+		up.join(joined, conn)
+		joined.Returned(nil)
 		return nil
 	}
-	if errors.Is(err, upgrade.ErrNotOffered) && u.Policy == "optional" && leg.end() {
-		return u.goOnInClear(cx, down, next)
+	if errors.Is(err, upgrade.ErrNotOffered) && u.Policy == "optional" && up.end() {
+		return u.stayInPlaintext(cx, down, next)
 	}
-	err = leg.cause(err)
-	_ = leg.near.Close() // the upstream need not wait until downstream has been heard
-	return u.refuse(down, err, config)
+	err = up.cause(err)
+	_ = up.ours.Close() // the upstream need not wait until downstream has been heard
+	return u.reject(down, err, config)
+}
+
+var errNoTLSToPass = errors.New("upgrading upstream: downstream is in plaintext, and passthrough has no TLS to pass")
+
+// staysInPlaintext reports whether `starttls` has let the client stay in plaintext.
+func staysInPlaintext(cx *layer4.Connection) bool {
+	for conn := cx.Conn; ; {
+		switch c := conn.(type) {
+		case *upgrade.Joined:
+			return c.Conn().Outcome().Cleartext
+		case *layer4.Connection:
+			conn = c.Conn
+		case interface{ NetConn() net.Conn }:
+			conn = c.NetConn()
+		default:
+			return false
+		}
+	}
 }
 
 // awaitHello waits for the beginning of downstream's ClientHello. An upstream that
 // has consented must get nothing else, such as what a client says that `starttls`
-// lets go on in clear.
-func (u *Upstream) awaitHello(cx *layer4.Connection, down *lowerConn) (begun bool, err error) {
+// lets stay in plaintext.
+func (u *Upstream) awaitHello(cx *layer4.Connection, down *prefixconn.Conn) (begun bool, err error) {
 	const recordTypeHandshake = 0x16
-	timeout := cmp.Or(time.Duration(u.NegotiationTimeout), upgrade.DefaultNegotiationTimeout)
-	if err := down.prefetch(time.Now().Add(timeout)); err != nil {
+	timeout := cmp.Or(time.Duration(u.HandshakeTimeout), upgrade.DefaultHandshakeTimeout)
+	if err := down.SetReadDeadline(time.Now().Add(timeout)); err != nil {
+		return false, err
+	}
+	first := make([]byte, 1)
+	if _, err := io.ReadFull(down, first); err != nil {
 		u.logger.Debug("downstream did not begin TLS", append(u.fields(cx), zap.Error(err))...)
 		return false, nil
 	}
-	if down.prefetched[0] != recordTypeHandshake {
-		return false, errors.New("upgrading upstream: downstream is in clear, and passthrough has no TLS to pass")
+	down.Unread(first)
+	if first[0] != recordTypeHandshake {
+		return false, errNoTLSToPass
 	}
-	return true, nil
+	return true, down.SetReadDeadline(time.Time{})
 }
 
-func (u *Upstream) request(cx *layer4.Connection, leg *leg, config *upgrade.Config) (*upgrade.Conn, error) {
-	if u.Passthrough {
-		return upgrade.RequestPlaintext(cx.Context, leg.near, u.proto, config)
-	}
-	return upgrade.Request(cx.Context, leg.near, u.proto, config)
-}
-
-// goOnInClear starts over with an upstream that does not offer the upgrade: what has
+// stayInPlaintext starts over with an upstream that does not offer the upgrade: what has
 // been said on the first connection is not downstream's to know.
-func (u *Upstream) goOnInClear(cx *layer4.Connection, down *lowerConn, next layer4.Handler) error {
-	u.logger.Warn("upstream does not offer TLS, going on in clear", u.fields(cx)...)
-	leg := newLeg(down, next)
-	leg.join(down, leg.near)
-	leg.wait(down)
-	return leg.err
+func (u *Upstream) stayInPlaintext(cx *layer4.Connection, down *prefixconn.Conn, next layer4.Handler) error {
+	u.logger.Warn("upstream does not offer TLS, staying in plaintext", u.fields(cx)...)
+	up := startNext(cx, next)
+	up.join(down, up.ours)
+	up.wait(cx)
+	return up.err
 }
 
-// refuse ends downstream. One that waits for a ServerHello is not told in clear.
-func (u *Upstream) refuse(down *lowerConn, why error, config *upgrade.Config) error {
+// reject ends downstream. One that waits for a ServerHello is not told in plaintext.
+func (u *Upstream) reject(down *prefixconn.Conn, why error, config *upgrade.Config) error {
 	if !u.Passthrough {
-		upgrade.Unavailable(down, u.proto, config, why)
+		upgrade.RejectClient(down, u.proto, config, why)
 	}
 	return fmt.Errorf("upgrading upstream: %w", why)
 }

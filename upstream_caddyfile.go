@@ -1,6 +1,7 @@
 package l4starttls
 
 import (
+	"encoding/json"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -20,8 +21,7 @@ import (
 //		negotiation_timeout      <duration>
 //		handshake_timeout        <duration>
 //		hostname                 <name>
-//		command                  <text>
-//		reply                    <text>
+//		<an option of the protocol alone>
 //
 //		tls_client_auth          <automate_name> | <cert_file> <key_file>
 //		tls_curves               <curves...>
@@ -58,10 +58,6 @@ func (u *Upstream) unmarshalOption(option string, d *caddyfile.Dispenser) error 
 		return oneDuration(d, &u.HandshakeTimeout)
 	case "hostname":
 		return oneArg(d, &u.Hostname)
-	case "command":
-		return oneArg(d, &u.Command)
-	case "reply":
-		return oneArg(d, &u.Reply)
 	}
 	if strings.HasPrefix(option, "tls_") {
 		if u.TLS == nil {
@@ -69,13 +65,16 @@ func (u *Upstream) unmarshalOption(option string, d *caddyfile.Dispenser) error 
 		}
 		return u.unmarshalTLS(option, d)
 	}
-	return unknownUpstreamOption(option, d)
+	if ok, err := u.Options.unmarshalCaddyfile(d, u.Protocol); ok {
+		return err
+	}
+	return u.unknownOption(option, d)
 }
 
-func unknownUpstreamOption(option string, d *caddyfile.Dispenser) error {
-	return d.Errf("unknown starttls_upstream option %q; must be one of: policy, passthrough, negotiation_timeout, "+
-		"handshake_timeout, hostname, command, reply, tls_client_auth, tls_curves, tls_insecure_skip_verify, "+
-		"tls_renegotiation, tls_server_name, tls_timeout, tls_trust_pool", option)
+func (u *Upstream) unknownOption(option string, d *caddyfile.Dispenser) error {
+	return d.Errf("unknown starttls_upstream option %q; must be one of: %s", option, withOwn("policy, passthrough, "+
+		"negotiation_timeout, handshake_timeout, hostname, tls_client_auth, tls_curves, tls_insecure_skip_verify, "+
+		"tls_renegotiation, tls_server_name, tls_timeout, tls_trust_pool", u.Protocol))
 }
 
 // unmarshalTLS takes the options of caddy-l4's proxy by the same names.
@@ -97,7 +96,7 @@ func (u *Upstream) unmarshalTLS(option string, d *caddyfile.Dispenser) error {
 	case "tls_trust_pool":
 		return u.unmarshalTrustPool(d)
 	}
-	return unknownUpstreamOption(option, d)
+	return u.unknownOption(option, d)
 }
 
 func (u *Upstream) unmarshalClientAuth(d *caddyfile.Dispenser) error {
@@ -128,4 +127,21 @@ func (u *Upstream) unmarshalTrustPool(d *caddyfile.Dispenser) error {
 	return err
 }
 
-var _ caddyfile.Unmarshaler = (*Upstream)(nil)
+// UnmarshalJSON takes the protocol's own options beside the others.
+func (u *Upstream) UnmarshalJSON(b []byte) error {
+	type upstream Upstream
+	return u.Options.unmarshalJSON(b, (*upstream)(u))
+}
+
+// MarshalJSON is the reverse of UnmarshalJSON.
+func (u *Upstream) MarshalJSON() ([]byte, error) {
+	type upstream Upstream
+	return u.Options.marshalJSON((*upstream)(u))
+}
+
+// Interface guards
+var (
+	_ caddyfile.Unmarshaler = (*Upstream)(nil)
+	_ json.Marshaler        = (*Upstream)(nil)
+	_ json.Unmarshaler      = (*Upstream)(nil)
+)

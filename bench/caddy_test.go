@@ -2,29 +2,29 @@ package bench
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/l4starttls/caddy-l4-starttls/internal/testkit"
 )
 
 // A caddyProcess is the one that is measured.
-type caddyProcess struct{ cmd *exec.Cmd }
+type caddyProcess struct{ *testkit.Process }
 
 // startCaddy runs a Caddy with all ways to a server, until the end of the benchmark.
 func startCaddy(b *testing.B, s *server) (*caddyProcess, []way) {
 	b.Helper()
 	ways := []way{
-		{name: "proxy", address: freeAddress(b)},
-		{name: "proxy with tls", address: freeAddress(b)},
-		{name: "starttls_upstream and proxy", address: freeAddress(b), greeted: true},
+		{name: "proxy", address: testkit.FreeAddress(b)},
+		{name: "proxy with tls", address: testkit.FreeAddress(b)},
+		{name: "starttls_upstream and proxy", address: testkit.FreeAddress(b), greeted: true},
 	}
 	tls := "tls_server_name " + serverName + "\ntls_trust_pool file " + s.trust
 	config := fmt.Sprintf(`{
@@ -62,23 +62,11 @@ func startCaddy(b *testing.B, s *server) (*caddyProcess, []way) {
 	require.NoError(b, os.WriteFile(file, []byte(config), 0o600))
 	cmd := exec.Command(caddyBinary(b), "run", "--config", file)
 	cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
-	output, err := os.Create(filepath.Join(dir, "output"))
-	require.NoError(b, err)
-	cmd.Stdout, cmd.Stderr = output, output
-	require.NoError(b, cmd.Start())
-	b.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Wait()
-		_ = output.Close()
-		if b.Failed() {
-			text, _ := os.ReadFile(output.Name())
-			b.Logf("%s", text)
-		}
-	})
+	caddy := testkit.Start(b, cmd)
 	for _, w := range ways {
-		awaitListener(b, w.address)
+		testkit.AwaitListener(b, w.address)
 	}
-	return &caddyProcess{cmd}, ways
+	return &caddyProcess{caddy}, ways
 }
 
 // admin lets those look into Caddy who want to know where its time goes.
@@ -101,30 +89,11 @@ func caddyBinary(b *testing.B) string {
 	return binary
 }
 
-func freeAddress(b *testing.B) string {
-	b.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(b, err)
-	require.NoError(b, ln.Close())
-	return ln.Addr().String()
-}
-
-func awaitListener(b *testing.B, address string) {
-	b.Helper()
-	require.Eventually(b, func() bool {
-		conn, err := net.Dial("tcp", address)
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err == nil
-	}, patience, 20*time.Millisecond, address)
-}
-
 // cpuTime is what all its threads have used so far: fields 14 and 15 of proc(5)'s
 // stat, in hundredths of a second.
 func (c *caddyProcess) cpuTime(b *testing.B) time.Duration {
 	b.Helper()
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.cmd.Process.Pid))
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.PID()))
 	require.NoError(b, err)
 	_, rest, ok := strings.Cut(string(stat), ") ") // behind the program's name
 	require.True(b, ok)

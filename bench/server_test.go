@@ -1,23 +1,15 @@
 package bench
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/binary"
-	"encoding/pem"
 	"io"
-	"math/big"
 	"net"
-	"os"
-	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/l4starttls/caddy-l4-starttls/internal/testkit"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
 )
 
@@ -53,17 +45,9 @@ func newServer(b *testing.B) *server {
 
 func newCertificate(b *testing.B) (cert tls.Certificate, file string) {
 	b.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(b, err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: []string{serverName}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	require.NoError(b, err)
-	file = filepath.Join(b.TempDir(), "cert.pem")
-	require.NoError(b, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, file
+	c := testkit.SelfSigned(b, serverName)
+	text, _ := testkit.PEM(b, c)
+	return *c, testkit.WriteFile(b, b.TempDir(), "cert.pem", string(text))
 }
 
 func serve(ln net.Listener) {

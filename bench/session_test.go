@@ -22,13 +22,11 @@ type duplex interface {
 	CloseWrite() error
 }
 
-// accept plays the server, up to the end of the handshake.
-func accept(raw net.Conn, proto *upgrade.Protocol, config *upgrade.Config) (*upgrade.Conn, error) {
-	return upgrade.Accept(context.Background(), raw, proto, config)
+// join plays the server, up to the end of the handshake, and returns what the next handler
+// is given.
+func join(raw net.Conn, proto *upgrade.Protocol, config *upgrade.Config) (duplex, error) {
+	return upgrade.Join(context.Background(), raw, proto, config)
 }
-
-// join is what the next handler is given.
-func join(conn *upgrade.Conn) duplex { return conn.Exchange() }
 
 // An opening is how a session of a protocol begins.
 type opening struct {
@@ -137,11 +135,7 @@ func (k *secrets) upgrade(raw net.Conn, name string) (duplex, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := accept(raw, proto, &upgrade.Config{TLS: k.server, Hostname: serverName})
-	if err != nil {
-		return nil, err
-	}
-	return join(conn), nil
+	return join(raw, proto, &upgrade.Config{TLS: k.server, Hostname: serverName})
 }
 
 // command is what the client says to the backend, and what that answers.

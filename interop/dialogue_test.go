@@ -82,7 +82,7 @@ func (d *dialogue) expect(pattern string) string {
 	d.t.Helper()
 	re := regexp.MustCompile(`(?m)` + pattern)
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
-		ended := d.exited()
+		ended := d.Exited()
 		unseen := d.out.String()[d.seen:]
 		if at := re.FindStringIndex(unseen); at != nil {
 			d.seen += at[1]
@@ -100,7 +100,7 @@ func (d *dialogue) expect(pattern string) string {
 func (d *dialogue) end() string {
 	d.t.Helper()
 	select {
-	case <-d.done:
+	case <-d.Done():
 	case <-time.After(10 * time.Second):
 		require.FailNow(d.t, "the connection stayed open", "%q", d.out.String()[d.seen:])
 	}

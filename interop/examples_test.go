@@ -8,11 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
+
+// globalBlock is where the global options begin, which snippets may precede.
+var globalBlock = regexp.MustCompile(`(?m)^\{\n`)
 
 // startExample runs a Caddyfile of the examples, with words of it replaced, so that it
 // listens and dials where the test wants, and with further global options.
@@ -27,7 +29,7 @@ func startExample(t testing.TB, name, global string, words map[string]string, ho
 		config = whole.ReplaceAllString(config, "${1}"+word+"${2}")
 	}
 	return startCaddyfile(t, func(storage string) string {
-		return strings.Replace(config, "{\n", "{\n"+testOptions(storage)+"\n"+global+"\n", 1)
+		return globalBlock.ReplaceAllLiteralString(config, "{\n"+testOptions(storage)+"\n"+global+"\n")
 	}, hosts, addrs...)
 }
 

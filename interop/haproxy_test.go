@@ -74,7 +74,7 @@ func TestPublicMXBehindHAProxy(t *testing.T) {
 			require.NoError(t, err, out)
 			mx.dovecot.delivered(t, i+1)
 			mx.dovecot.requireReceived(t, "from "+helo+` \(unknown \[127\.0\.0\.9\]\)`)
-			requireLogged(t, h.log, fmt.Sprintf(`(?m)^mail from 127\.0\.0\.9 to %s, authority %s$`, mx.addr, test.authority))
+			requireLogged(t, h.LogFile(), fmt.Sprintf(`(?m)^mail from 127\.0\.0\.9 to %s, authority %s$`, mx.addr, test.authority))
 		})
 	}
 	requireLogged(t, mx.log, `: client=unknown\[127\.0\.0\.9\]`)

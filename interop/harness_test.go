@@ -1,29 +1,22 @@
 package interop
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/l4starttls/caddy-l4-starttls/internal/testkit"
 )
 
-// startTimeout bounds every wait for a server to come up. It is generous: a
-// loaded machine with two cores may take its time.
-const startTimeout = 30 * time.Second
-
-// stopTimeout is how long a server may take to end after SIGTERM.
-const stopTimeout = 10 * time.Second
+const startTimeout = testkit.StartTimeout
 
 func TestMain(m *testing.M) {
 	code := m.Run()
@@ -60,220 +53,49 @@ func unavailable(t testing.TB, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
-// program finds an executable, also where servers live that are no user's
-// commands. It returns "" if there is none.
-func program(name string) string {
-	if path, err := exec.LookPath(name); err == nil {
-		return path
-	}
-	for _, dir := range []string{"/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/lib/postfix/sbin"} {
-		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
-			return path
-		}
-	}
-	return ""
-}
+// Short names for what all tests that start programs have in common.
 
-// taken remembers the ports handed out in this run: a port is free again for the
-// kernel as soon as freeAddr has looked at it.
-var taken struct {
-	sync.Mutex
-	ports map[int]bool
-}
+func program(name string) string { return testkit.Program(name) }
 
-// freeAddr returns an address on 127.0.0.1 that is free at the moment and that no
-// other call returns. The ports are from below the ephemeral range, so that no
-// outgoing connection takes one before its server listens.
-func freeAddr(t testing.TB) string {
+func freeAddr(t testing.TB) string { t.Helper(); return testkit.FreeAddress(t) }
+
+func port(t testing.TB, addr string) string { t.Helper(); return testkit.Port(t, addr) }
+
+func serverDir(t testing.TB) string { t.Helper(); return testkit.ServerDir(t) }
+
+func writeFile(t testing.TB, dir, name, content string) string {
 	t.Helper()
-	taken.Lock()
-	defer taken.Unlock()
-	if taken.ports == nil {
-		taken.ports = make(map[int]bool)
-	}
-	for range 1000 {
-		port := 20000 + rand.IntN(12000)
-		addr := fmt.Sprintf("127.0.0.1:%d", port)
-		if taken.ports[port] || !bindable(addr) {
-			continue
-		}
-		taken.ports[port] = true
-		return addr
-	}
-	t.Fatal("no free port on 127.0.0.1")
-	return ""
+	return testkit.WriteFile(t, dir, name, content)
+}
+
+func eventually(t testing.TB, timeout time.Duration, what string, ok func() bool) {
+	t.Helper()
+	testkit.Eventually(t, timeout, what, ok)
+}
+
+func waitTCP(t testing.TB, addr string) { t.Helper(); testkit.AwaitListener(t, addr) }
+
+func accepts(addr string) bool { return testkit.Accepts(addr) }
+
+func run(t testing.TB, timeout time.Duration, stdin, name string, args ...string) (string, error) {
+	t.Helper()
+	return testkit.Run(t, timeout, stdin, name, args...)
+}
+
+type process = testkit.Process
+
+func startCmd(t testing.TB, cmd *exec.Cmd) *process { t.Helper(); return testkit.Start(t, cmd) }
+
+// startProcess starts a server program.
+func startProcess(t testing.TB, name string, args ...string) *process {
+	t.Helper()
+	return startCmd(t, exec.Command(program(name), args...))
 }
 
 // freeAddrOn is freeAddr for another loopback address.
 func freeAddrOn(t testing.TB, ip string) string {
 	t.Helper()
 	return net.JoinHostPort(ip, port(t, freeAddr(t)))
-}
-
-func bindable(addr string) bool {
-	ln, err := net.Listen("tcp", addr)
-	if err != nil {
-		return false
-	}
-	ln.Close()
-	return true
-}
-
-// port returns the port of an address, for configurations that want it alone.
-func port(t testing.TB, addr string) string {
-	t.Helper()
-	_, p, err := net.SplitHostPort(addr)
-	require.NoError(t, err)
-	return p
-}
-
-// serverDir returns a temporary directory that servers running as other users can
-// enter, which those of t.TempDir are not. Its path is short enough for sockets.
-func serverDir(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "l4starttls")
-	require.NoError(t, err)
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	require.NoError(t, os.Chmod(dir, 0o755))
-	return dir
-}
-
-// writeFile writes a configuration file, which everyone may read, and returns its
-// path. The file looks old: Postfix waits with one that may still be being written.
-func writeFile(t testing.TB, dir, name, content string) string {
-	t.Helper()
-	path := filepath.Join(dir, name)
-	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
-	require.NoError(t, os.WriteFile(path, []byte(content), 0o644))
-	old := time.Now().Add(-time.Hour)
-	require.NoError(t, os.Chtimes(path, old, old))
-	return path
-}
-
-// eventually waits for a condition that no event announces.
-func eventually(t testing.TB, timeout time.Duration, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(timeout); time.Now().Before(deadline); {
-		if ok() {
-			return
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	t.Fatalf("waited %v for %s", timeout, what)
-}
-
-// waitTCP waits until an address accepts connections.
-func waitTCP(t testing.TB, addr string) {
-	t.Helper()
-	eventually(t, startTimeout, addr+" to accept", func() bool { return accepts(addr) })
-}
-
-func accepts(addr string) bool {
-	conn, err := net.DialTimeout("tcp", addr, time.Second)
-	if err != nil {
-		return false
-	}
-	conn.Close()
-	return true
-}
-
-// run executes a program to its end and returns what it printed, on both outputs,
-// with its exit error. It is killed, with its children, when the time is over.
-func run(t testing.TB, timeout time.Duration, stdin string, name string, args ...string) (string, error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), timeout)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, program(name), args...)
-	cmd.Stdin = strings.NewReader(stdin)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = time.Second
-	out, err := cmd.CombinedOutput()
-	if ctx.Err() != nil {
-		err = fmt.Errorf("%s ran into its time limit of %v: %w", name, timeout, ctx.Err())
-	}
-	return string(out), err
-}
-
-// process is a server program that a test started.
-type process struct {
-	cmd  *exec.Cmd
-	log  string
-	done chan struct{}
-}
-
-// startProcess starts a server program in a process group of its own. What it
-// prints goes to a file, shown if the test fails. At cleanup it and its group end.
-func startProcess(t testing.TB, name string, args ...string) *process {
-	t.Helper()
-	return startCmd(t, exec.Command(program(name), args...))
-}
-
-// startCmd is startProcess for a command with its own directory, environment or
-// input, and with its own outputs if they are set.
-func startCmd(t testing.TB, cmd *exec.Cmd) *process {
-	t.Helper()
-	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
-	require.NoError(t, err)
-	defer log.Close()
-	if cmd.Stdout == nil {
-		cmd.Stdout, cmd.Stderr = log, log
-	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	require.NoError(t, cmd.Start())
-	p := &process{cmd: cmd, log: log.Name(), done: make(chan struct{})}
-	go func() {
-		cmd.Wait()
-		close(p.done)
-	}()
-	t.Cleanup(func() { p.stop(t) })
-	return p
-}
-
-// Log returns what the process has printed so far.
-func (p *process) Log() string {
-	text, _ := os.ReadFile(p.log)
-	return string(text)
-}
-
-// exited tells whether the process itself has ended.
-func (p *process) exited() bool {
-	select {
-	case <-p.done:
-		return true
-	default:
-		return false
-	}
-}
-
-// stop asks the process to end, makes it end if it does not, and requires that
-// nothing of its group is left. Stopping twice is harmless.
-func (p *process) stop(t testing.TB) {
-	t.Helper()
-	p.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-p.done:
-	case <-time.After(stopTimeout):
-		t.Errorf("%s ignored SIGTERM for %v", p.cmd.Path, stopTimeout)
-	}
-	p.killGroup(t)
-	if t.Failed() {
-		t.Logf("%s printed:\n%s", p.cmd.Path, p.Log())
-	}
-}
-
-// killGroup ends the children that outlived the process, and waits for that.
-func (p *process) killGroup(t testing.TB) {
-	t.Helper()
-	group := -p.cmd.Process.Pid
-	for deadline := time.Now().Add(stopTimeout); time.Now().Before(deadline); {
-		if err := syscall.Kill(group, syscall.SIGKILL); errors.Is(err, syscall.ESRCH) {
-			<-p.done
-			return
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	t.Errorf("children of %s are still there", p.cmd.Path)
 }
 
 // caddyBuild is the Caddy under test, built at most once in a run.
@@ -339,7 +161,7 @@ func startCaddyfile(t testing.TB, config func(storage string) string, hosts []st
 	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
 	c.process = startCmd(t, cmd)
 	eventually(t, startTimeout, "Caddy and its certificates", func() bool {
-		require.False(t, c.exited(), "Caddy ended: %s", c.Log())
+		require.False(t, c.Exited(), "Caddy ended: %s", c.Log())
 		return c.ready(hosts, addrs)
 	})
 	return c

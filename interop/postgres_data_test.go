@@ -114,9 +114,9 @@ func interruptPsql(t testing.TB, db *postgres, login, query string) {
 	cmd.Stdout, cmd.Stderr = &out, &out
 	p := startCmd(t, cmd)
 	db.awaitQuery(t, query)
-	require.NoError(t, p.cmd.Process.Signal(syscall.SIGINT))
+	require.NoError(t, p.Signal(syscall.SIGINT))
 	select {
-	case <-p.done:
+	case <-p.Done():
 	case <-time.After(clientTimeout):
 		require.FailNow(t, "psql waits", out.String())
 	}

@@ -55,7 +55,7 @@ func startPostgresWith(t testing.TB, rules string, settings ...string) *postgres
 		"-c", "hba_file="+hba, "-c", "fsync=off", "-c", "autovacuum=off")
 	p.process = startProcess(t, command[0], append(command[1:], settings...)...)
 	eventually(t, startTimeout, "PostgreSQL", func() bool {
-		require.False(t, p.exited(), "PostgreSQL ended: %s", p.Log())
+		require.False(t, p.Exited(), "PostgreSQL ended: %s", p.Log())
 		_, err := p.psql(t, "CREATE ROLE "+pgGuest+" LOGIN")
 		return err == nil
 	})

@@ -1,8 +1,11 @@
 package upgrade
 
 import (
+	"cmp"
 	"crypto/tls"
 	"time"
+
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 )
 
 // Default timeouts of a Config that sets none.
@@ -32,10 +35,8 @@ type Config struct {
 	// Default: none, or what the protocol requires.
 	Capabilities []string
 
-	// Command and Reply belong to the line protocol: the line that asks for the
-	// upgrade (default "STARTTLS"), and the line that grants it (default: none,
-	// the ClientHello follows the command at once).
-	Command, Reply string
+	// Options are those that the protocol alone has, by name: see Protocol.Options.
+	Options map[string]string
 
 	// Optional lets a client that does not ask for the upgrade go on in clear, once
 	// it sends what only the backend can answer. Anybody on the way can make a
@@ -51,6 +52,11 @@ type Config struct {
 	ImplicitTLS      bool
 	ImplicitTLSDelay time.Duration
 
+	// Passthrough leaves TLS to others, once the upgrade is agreed on: what the connection
+	// carries next is a ClientHello. A server waits HandshakeTimeout for the first octet
+	// of it, and ends if it is another. StartTLS does the handshake after all.
+	Passthrough bool
+
 	// NegotiationTimeout bounds the whole plaintext phase, and for the server
 	// also its wait for a backend's greeting. It is absolute: no byte renews
 	// it. Default: one minute.
@@ -65,11 +71,21 @@ type Config struct {
 	Warn func(message string)
 }
 
-func (c *Config) hostname() string {
-	if c.Hostname == "" {
-		return "localhost"
+// options are what a protocol's roles and filters know of the configuration.
+func (c *Config) options(proto *Protocol) *dialogue.Options {
+	o := &dialogue.Options{
+		Hostname:      cmp.Or(c.Hostname, "localhost"),
+		Greeting:      c.Greeting,
+		Capabilities:  c.Capabilities,
+		Optional:      c.Optional,
+		PlaintextAuth: c.PlaintextAuth,
+		Own:           c.Options,
+		Declared:      proto.Options,
 	}
-	return c.Hostname
+	if c.TLS != nil {
+		o.PeerName = c.TLS.ServerName
+	}
+	return o
 }
 
 func (c *Config) negotiationTimeout() time.Duration {

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 )
 
 // Where ALPN is required of a client that begins with TLS, the ClientHello that counts is
@@ -46,7 +48,7 @@ func TestRequiredALPNIsThatOfTheEncryptedHello(t *testing.T) {
 				}
 				// The client goes no further than its ClientHello, which has been accepted.
 				require.ErrorIs(t, err, ErrTruncated)
-				require.Equal(t, byte(recordTypeHandshake), answer[0])
+				require.Equal(t, byte(dialogue.RecordTypeHandshake), answer[0])
 			})
 		}
 	}
@@ -95,7 +97,7 @@ func (k *echKeys) seal(t *testing.T, outer, inner []byte) []byte {
 	require.Len(t, payload, len(blank))
 	hello := withExtension(outer, append(head, sized16(payload)...))
 	message := slices.Concat([]byte{1, 0}, sized16(hello))
-	return slices.Concat([]byte{recordTypeHandshake, 3, 1}, sized16(message))
+	return slices.Concat([]byte{dialogue.RecordTypeHandshake, 3, 1}, sized16(message))
 }
 
 // withExtension adds an encrypted_client_hello to a ClientHello.

@@ -42,10 +42,10 @@ func (s *coreSession) end() {
 }
 
 // handlerReturned is what the core is told when the next handler has returned.
-func (s *coreSession) handlerReturned(err error) { s.next.(*Exchange).Finish(err) }
+func (s *coreSession) handlerReturned(err error) { s.next.(*Joined).Returned(err) }
 
 // why is why the client's connection is of no further use, or nil.
-func (s *coreSession) why() error { return s.server.Err() }
+func (s *coreSession) why() error { return s.next.(*Joined).Err() }
 
 // upgradedSession has a client ask for the upgrade, and the next handler take over.
 func upgradedSession(t *testing.T, p *Protocol, config Config) *coreSession {
@@ -64,11 +64,11 @@ func upgradedSession(t *testing.T, p *Protocol, config Config) *coreSession {
 		conn, err := Request(context.Background(), rawClient, p, &Config{Hostname: "client.example", TLS: clientTLS})
 		asked <- result{conn, err}
 	}()
-	server, err := Accept(context.Background(), raw, p, &config)
+	joined, err := Join(context.Background(), raw, p, &config)
 	require.NoError(t, err)
 	client := <-asked
 	require.NoError(t, client.err)
-	return &coreSession{client: client.conn, server: server, next: server.Exchange()}
+	return &coreSession{client: client.conn, server: joined.Conn(), next: joined}
 }
 
 // cleartextSession has a client stay in plaintext, having said something.
@@ -77,18 +77,21 @@ func cleartextSession(t *testing.T, p *Protocol, said string) *coreSession {
 	raw, client := memPair()
 	_, err := io.WriteString(client, said)
 	require.NoError(t, err)
-	server, err := Accept(context.Background(), raw, p, &Config{Hostname: testHost, Optional: true})
+	joined, err := Join(context.Background(), raw, p, &Config{Hostname: testHost, Optional: true})
 	require.NoError(t, err)
-	require.True(t, server.Committed())
-	return &coreSession{client: client, server: server, next: server.Exchange()}
+	require.True(t, joined.Conn().Outcome().Cleartext)
+	return &coreSession{client: client, server: joined.Conn(), next: joined}
 }
 
 // relayedSession is one that the next handler takes over before the upgrade.
-func relayedSession(config Config) *coreSession {
+func relayedSession(t *testing.T, config Config) *coreSession {
+	t.Helper()
 	raw, client := memPair()
 	config.TLS, _ = coreTLS()
-	server := newConn(raw, Line, &config, false)
-	return &coreSession{client: client, server: server, next: server.Exchange()}
+	config.Optional = true
+	joined, err := Join(context.Background(), raw, Line, &config)
+	require.NoError(t, err)
+	return &coreSession{client: client, server: joined.Conn(), next: joined}
 }
 
 // startTLS is the client's handshake in a session that is relayed. It needs somebody
@@ -146,5 +149,5 @@ func acceptNames(t *testing.T, raw net.Conn, p *Protocol, config *tls.Config) (h
 	t.Helper()
 	conn, err := Accept(context.Background(), raw, p, &Config{TLS: config, Hostname: testHost})
 	require.NoError(t, err)
-	return conn.Hello(), conn.ServerName()
+	return conn.Outcome().Hello, conn.Outcome().ServerName
 }

@@ -8,27 +8,39 @@ import (
 	"time"
 )
 
-// A memConn is one end of a connection in memory. It has room for everything, ends
-// in one direction at a time, and keeps read deadlines. Under synctest its time is
+// A memConn is one end of a connection in memory. It has room for everything, or for so
+// much, ends in one direction at a time, and keeps deadlines. Under synctest its time is
 // the bubble's.
 type memConn struct {
 	in, out *memLane
 }
 
 // memPair makes the two ends.
-func memPair() (a, b *memConn) {
+func memPair() (a, b *memConn) { return tightPair(0) }
+
+// tightPair is memPair with room for so many octets each way.
+func tightPair(room int) (a, b *memConn) {
 	left, right := newMemLane(), newMemLane()
+	left.room, right.room = room, room
 	return &memConn{in: left, out: right}, &memConn{in: right, out: left}
 }
 
 // A memLane is one direction of it.
 type memLane struct {
-	mu      sync.Mutex
-	change  *sync.Cond
-	data    []byte
-	most    int // octets that one Read yields; 0: any number
-	ended   bool
-	closed  bool // by the reader
+	mu     sync.Mutex
+	change *sync.Cond
+	data   []byte
+	most   int // octets that one Read yields; 0: any number
+	room   int // octets that wait to be read; 0: any number
+	taken  int // octets that have been written in all
+	ended  bool
+	closed bool // by the reader
+
+	reading, writing memDeadline
+}
+
+// A memDeadline is that of one end.
+type memDeadline struct {
 	expired bool
 	timer   *time.Timer
 }
@@ -42,13 +54,13 @@ func newMemLane() *memLane {
 func (l *memLane) read(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for len(l.data) == 0 && !l.ended && !l.closed && !l.expired {
+	for len(l.data) == 0 && !l.ended && !l.closed && !l.reading.expired {
 		l.change.Wait()
 	}
 	switch {
 	case l.closed:
 		return 0, net.ErrClosed
-	case l.expired:
+	case l.reading.expired:
 		return 0, os.ErrDeadlineExceeded
 	case len(l.data) == 0:
 		return 0, io.EOF
@@ -57,18 +69,34 @@ func (l *memLane) read(p []byte) (int, error) {
 	}
 	n := copy(p, l.data)
 	l.data = l.data[n:]
+	l.change.Broadcast()
 	return n, nil
 }
 
-func (l *memLane) write(p []byte) (int, error) {
+func (l *memLane) write(p []byte) (n int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.ended || l.closed {
-		return 0, io.ErrClosedPipe
+	for {
+		switch full := l.room > 0 && len(l.data) >= l.room; {
+		case l.ended || l.closed:
+			return n, io.ErrClosedPipe
+		case l.writing.expired:
+			return n, os.ErrDeadlineExceeded
+		case full:
+			l.change.Wait()
+			continue
+		}
+		k := len(p) - n
+		if l.room > 0 {
+			k = min(k, l.room-len(l.data))
+		}
+		l.data = append(l.data, p[n:n+k]...)
+		l.taken += k
+		l.change.Broadcast()
+		if n += k; n == len(p) {
+			return n, nil
+		}
 	}
-	l.data = append(l.data, p...)
-	l.change.Broadcast()
-	return len(p), nil
 }
 
 // set changes what a waiting Read goes by.
@@ -79,16 +107,25 @@ func (l *memLane) set(change func()) {
 	l.change.Broadcast()
 }
 
-func (l *memLane) setDeadline(t time.Time) {
+func (l *memLane) setDeadline(d *memDeadline, t time.Time) {
 	l.set(func() {
-		if l.timer != nil {
-			l.timer.Stop()
+		if d.timer != nil {
+			d.timer.Stop()
 		}
-		l.expired = !t.IsZero() && !t.After(time.Now())
-		if !t.IsZero() && !l.expired {
-			l.timer = time.AfterFunc(time.Until(t), func() { l.set(func() { l.expired = true }) })
+		d.expired = !t.IsZero() && !t.After(time.Now())
+		if !t.IsZero() && !d.expired {
+			d.begin(l, t)
 		}
 	})
+}
+
+// begin has the deadline expire, unless another one is set before.
+func (d *memDeadline) begin(l *memLane, t time.Time) {
+	var timer *time.Timer
+	timer = time.AfterFunc(time.Until(t), func() {
+		l.set(func() { d.expired = d.expired || d.timer == timer })
+	})
+	d.timer = timer
 }
 
 // unread is how much has been written and not read.
@@ -96,6 +133,23 @@ func (l *memLane) unread() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.data)
+}
+
+// take yields what waits to be read, without waiting for it.
+func (l *memLane) take() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	data := string(l.data)
+	l.data = nil
+	l.change.Broadcast()
+	return data
+}
+
+// all is how much has been written.
+func (l *memLane) all() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.taken
 }
 
 func (c *memConn) Read(p []byte) (int, error)  { return c.in.read(p) }
@@ -112,11 +166,19 @@ func (c *memConn) Close() error {
 }
 
 func (c *memConn) SetReadDeadline(t time.Time) error {
-	c.in.setDeadline(t)
+	c.in.setDeadline(&c.in.reading, t)
 	return nil
 }
 
-func (c *memConn) SetDeadline(t time.Time) error  { return c.SetReadDeadline(t) }
-func (*memConn) SetWriteDeadline(time.Time) error { return nil } // a Write never waits
-func (*memConn) LocalAddr() net.Addr              { return new(net.TCPAddr) }
-func (*memConn) RemoteAddr() net.Addr             { return new(net.TCPAddr) }
+func (c *memConn) SetWriteDeadline(t time.Time) error {
+	c.out.setDeadline(&c.out.writing, t)
+	return nil
+}
+
+func (c *memConn) SetDeadline(t time.Time) error {
+	_ = c.SetReadDeadline(t)
+	return c.SetWriteDeadline(t)
+}
+
+func (*memConn) LocalAddr() net.Addr  { return new(net.TCPAddr) }
+func (*memConn) RemoteAddr() net.Addr { return new(net.TCPAddr) }

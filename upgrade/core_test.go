@@ -37,7 +37,7 @@ var ownDeadlines = map[string]func(next net.Conn) error{
 func TestRelayedClientHasNoMoreTimeThanItsOwn(t *testing.T) {
 	for name, set := range ownDeadlines {
 		inBubble(t, name, func(t *testing.T) {
-			s := relayedSession(Config{NegotiationTimeout: 10 * time.Second})
+			s := relayedSession(t, Config{NegotiationTimeout: 10 * time.Second})
 			defer s.end()
 			client, backend := hear(s.client), hear(s.next)
 			require.NoError(t, set(s.next))
@@ -60,7 +60,9 @@ func TestRelayedClientHasNoMoreTimeThanItsOwn(t *testing.T) {
 // speak already or is held until the backend has greeted.
 func TestDeadlineOfTheNextHandlerEndsNothing(t *testing.T) {
 	for name, begin := range map[string]func(t *testing.T) *coreSession{
-		"relayed": func(*testing.T) *coreSession { return relayedSession(Config{NegotiationTimeout: 10 * time.Second}) },
+		"relayed": func(t *testing.T) *coreSession {
+			return relayedSession(t, Config{NegotiationTimeout: 10 * time.Second})
+		},
 		"held": func(t *testing.T) *coreSession {
 			return upgradedSession(t, SMTP, Config{NegotiationTimeout: 10 * time.Second})
 		},
@@ -90,7 +92,7 @@ func TestDeadlineOfTheNextHandlerEndsNothing(t *testing.T) {
 func TestUpgradedRelayHasNoLimit(t *testing.T) {
 	for name, set := range ownDeadlines {
 		inBubble(t, name, func(t *testing.T) {
-			s := relayedSession(Config{NegotiationTimeout: 10 * time.Second})
+			s := relayedSession(t, Config{NegotiationTimeout: 10 * time.Second})
 			defer s.end()
 			backend := hear(s.next)
 			tell(t, s.client, "STARTTLS\n")
@@ -115,8 +117,11 @@ var beginnings = map[*Protocol]struct{ greeting, ask, answer string }{
 	Sieve:    {"OK hello\r\n", "NOOP\r\n", "OK done\r\n"},
 	LDAP:     {"", ldapHello, "\x30\x0c\x02\x01\x01\x61\x07\x0a\x01\x00\x04\x00\x04\x00"},
 	Postgres: {"", postgresHello, "R\x00\x00\x00\x08\x00\x00\x00\x00"},
-	XMPP:     {"", xmppHead + xmppHeadTail, xmppHead + xmppHeadTail},
+	XMPP:     {"", xmppOpening, xmppOpening},
 }
+
+const xmppOpening = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' " +
+	"xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>"
 
 // A client that has heard the backend is told nothing in its name when the next
 // handler fails; one that has heard nothing is told that there is no backend.
@@ -171,6 +176,7 @@ func TestIntroductionOfACleartextClientCrosses(t *testing.T) {
 			s := cleartextSession(t, p, hello+"MAIL FROM:<>\r\n")
 			defer s.end()
 			backend := hear(s.next)
+			require.Empty(t, backend.news())
 			tell(t, s.next, "220 backend\r\n")
 			require.Equal(t, hello, backend.news())
 			tell(t, s.next, "250 backend\r\n")

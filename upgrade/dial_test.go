@@ -150,7 +150,7 @@ func TestGreet(t *testing.T) {
 		_, _ = conn.Write([]byte("250 from the server\r\n"))
 	}))
 	require.NoError(t, err)
-	conn.Greet()
+	require.NoError(t, conn.Greet())
 	line, err := conn.ReadLine()
 	require.NoError(t, err)
 	require.Equal(t, "220 "+testHost+" ESMTP", line)
@@ -263,12 +263,12 @@ func TestEndsOfDialledConnections(t *testing.T) {
 }
 
 // The two phases can be had one at a time.
-func TestRequestPlaintextThenStartTLS(t *testing.T) {
+func TestPassthroughThenStartTLS(t *testing.T) {
 	_, clientTLS := testTLS()
 	here, there := net.Pipe()
 	defer there.Close()
 	go upgraded(t, func(conn *Conn) { _, _ = conn.Write([]byte("250 inside\r\n")) })(there)
-	conn, err := RequestPlaintext(t.Context(), here, SMTP, &Config{TLS: clientTLS})
+	conn, err := Request(t.Context(), here, SMTP, &Config{TLS: clientTLS, Passthrough: true})
 	require.NoError(t, err)
 	_, ok := conn.TLSConnectionState()
 	require.False(t, ok)

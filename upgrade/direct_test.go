@@ -11,10 +11,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 )
 
-// acceptDirect has a client begin with TLS, and returns what Accept says to that.
-func acceptDirect(t *testing.T, p *Protocol, client *tls.Config) (*tls.Conn, *Conn, error) {
+// acceptDirect has a client begin with TLS, and returns what Join says to that.
+func acceptDirect(t *testing.T, p *Protocol, client *tls.Config) (*tls.Conn, *Joined, error) {
 	rawServer, rawClient := tcpPair(t)
 	inside := tls.Client(rawClient, client)
 	handshake := make(chan error, 1)
@@ -22,7 +24,7 @@ func acceptDirect(t *testing.T, p *Protocol, client *tls.Config) (*tls.Conn, *Co
 	serverTLS, _ := testTLS()
 	serverTLS = serverTLS.Clone()
 	serverTLS.NextProtos = p.ALPN
-	conn, err := Accept(context.Background(), rawServer, p, &Config{
+	joined, err := Join(context.Background(), rawServer, p, &Config{
 		TLS: serverTLS, Hostname: testHost, ImplicitTLS: true, ImplicitTLSDelay: 10 * time.Second,
 	})
 	if err != nil {
@@ -32,16 +34,16 @@ func acceptDirect(t *testing.T, p *Protocol, client *tls.Config) (*tls.Conn, *Co
 	}
 	require.NoError(t, <-handshake)
 	require.NoError(t, rawClient.SetDeadline(time.Now().Add(20*time.Second)))
-	return inside, conn, nil
+	return inside, joined, nil
 }
 
 // A client that begins with TLS has the backend's greeting over it, but neither its
 // offer of the upgrade nor the upgrade.
 func TestDirectClientIsJoined(t *testing.T) {
 	_, clientTLS := testTLS()
-	client, conn, err := acceptDirect(t, SMTP, clientTLS)
+	client, x, err := acceptDirect(t, SMTP, clientTLS)
 	require.NoError(t, err)
-	x := conn.Exchange()
+	require.True(t, x.Conn().Outcome().ImplicitTLS)
 	backend := bufio.NewReader(x)
 	lines := bufio.NewReader(client)
 	expect := func(r *bufio.Reader, want string) {
@@ -70,16 +72,15 @@ func TestDirectClientNeedsALPN(t *testing.T) {
 		want error
 	}{
 		{[]string{"postgresql"}, nil},
-		{[]string{"http/1.1"}, errHandshake},
+		{[]string{"http/1.1"}, dialogue.ErrHandshake},
 		{nil, ErrNoALPN},
 	} {
 		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 			config := clientTLS.Clone()
 			config.NextProtos, config.MaxVersion = test.alpn, version
-			client, conn, err := acceptDirect(t, Postgres, config)
+			client, x, err := acceptDirect(t, Postgres, config)
 			require.ErrorIs(t, err, test.want)
 			if test.want == nil {
-				x := conn.Exchange()
 				io.WriteString(x, "hello")
 				got := make([]byte, 5)
 				_, err = io.ReadFull(client, got)
@@ -98,31 +99,27 @@ func TestDirectClientWithoutBackend(t *testing.T) {
 		IMAP:  "* BYE [UNAVAILABLE] Backend not available\r\n",
 		POP3:  "-ERR [SYS/TEMP] Backend not available\r\n",
 		Sieve: "BYE (TRYLATER) \"Backend not available\"\r\n",
-		LDAP:  string(ldapFarewell(nil, ErrBackend)),
+		LDAP:  "\x30\x24\x02\x01\x00\x78\x1f\x0a\x01\x34\x04\x00\x04\x00\x8a\x161.3.6.1.4.1.1466.20036",
 		XMPP: "<?xml version='1.0'?><stream:stream from='mail.example.com' id='0123456789' xml:lang='en' " +
 			"xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'><stream:error>" +
 			"<remote-connection-failed xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>",
-		Postgres: string(postgresError("57P03", "backend not available")),
+		Postgres: postgresUnavailableTo("backend not available"),
 	} {
 		t.Run(p.Name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				client := newRejoinClient(0)
-				x, _ := (&rejoin{direct: true}).exchange(p, client)
+				client := newScriptedClient(0)
+				x := joinDirect(client, p)
 				client.say(nil, true)
-				x.Finish(net.ErrClosed)
+				x.Returned(net.ErrClosed)
 				got, end := client.take()
-				require.Equal(t, want, got)
+				require.Equal(t, want, withoutStreamID(got))
 				require.True(t, end)
 			})
 		})
 	}
 }
 
-// Where the client speaks first and asks for the upgrade in its first message, the
-// backend says what becomes of one inside TLS.
-func TestDirectClientWithoutFilter(t *testing.T) {
-	for _, p := range []*Protocol{LDAP, Postgres} {
-		x, _ := (&rejoin{direct: true}).exchange(p, newRejoinClient(0))
-		require.Nil(t, x.filter, p.Name)
-	}
+// joinDirect joins a client that began with TLS, with nothing in the way of the bytes.
+func joinDirect(client net.Conn, p *Protocol) *Joined {
+	return JoinAs(client, p, &Config{Hostname: testHost}, dialogue.Situation{ImplicitTLS: true})
 }

@@ -13,8 +13,8 @@ var noALPN = []byte{21, 3, 3, 0, 2, 2, 120}
 // requireALPN refuses a client that began with TLS and offers no ALPN, by an alert in
 // place of the handshake: crypto/tls does so for foreign ids only. The ClientHello is
 // left for the handshake.
-func (c *Conn) requireALPN(ctx context.Context, inner *plainConn, config *tls.Config) error {
-	looking := &helloConn{plainConn: inner}
+func requireALPN(ctx context.Context, below *transport, config *tls.Config) error {
+	looking := &helloConn{transport: below}
 	refuse := false
 	_ = tls.Server(looking, &tls.Config{
 		MinVersion:                  tls.VersionTLS12,
@@ -25,22 +25,22 @@ func (c *Conn) requireALPN(ctx context.Context, inner *plainConn, config *tls.Co
 			return nil, errors.New("seen")
 		},
 	}).HandshakeContext(ctx) // what else is wrong with it is for the handshake to say
-	inner.early = append(looking.seen, inner.early...)
+	below.Unread(looking.seen)
 	if !refuse {
 		return nil
 	}
-	_, err := inner.Write(noALPN)
+	_, err := below.Write(noALPN)
 	return errors.Join(ErrNoALPN, err)
 }
 
 // A helloConn keeps what is read from it, and says nothing.
 type helloConn struct {
-	*plainConn
+	*transport
 	seen []byte
 }
 
 func (h *helloConn) Read(b []byte) (int, error) {
-	n, err := h.plainConn.Read(b)
+	n, err := h.transport.Read(b)
 	h.seen = append(h.seen, b[:n]...)
 	return n, err
 }

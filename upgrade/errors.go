@@ -1,86 +1,22 @@
 package upgrade
 
-import (
-	"errors"
-	"fmt"
-	"io"
-	"net"
-	"os"
-	"syscall"
-)
+import "github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 
-// Errors that a caller may want to tell apart with errors.Is. What the peer is
-// told is never one of these texts: it is worded by Protocol.Farewell.
+// Errors that a caller may want to recognize with errors.Is. What the peer is told is never
+// one of these texts: it is worded by the protocol. The package dialogue describes them.
 var (
-	// ErrPipelined means that plaintext followed an upgrade request, or a
-	// go-ahead, before TLS had started. It is what the STARTTLS injection
-	// attacks do (CVE-2011-0411 and its many successors), so the connection ends.
-	ErrPipelined = errors.New("plaintext behind the upgrade request")
-
-	// ErrNotTLS means that the peer went on in clear after the go-ahead.
-	ErrNotTLS = errors.New("peer went on in clear after the go-ahead")
-
-	// ErrLineTooLong means a line, packet or element beyond the protocol's limit.
-	ErrLineTooLong = errors.New("line too long")
-
-	// ErrTooMany means too many commands, refused commands or bytes before TLS.
-	ErrTooMany = errors.New("too much before TLS")
-
-	// ErrMalformed means bytes that the protocol has no meaning for.
-	ErrMalformed = errors.New("malformed input")
-
-	// ErrPlaintext means that the peer insisted on going on in clear.
-	ErrPlaintext = errors.New("peer did not ask for TLS")
-
-	// ErrTimeout means that the time for the negotiation was over.
-	ErrTimeout = errors.New("negotiation timed out")
-
-	// ErrQuit means that the client took its leave before it asked for TLS. It
-	// has had its answer already.
-	ErrQuit = errors.New("client quit before TLS")
-
-	// errCommitted is no error: the client has chosen to go on in clear, and may.
-	errCommitted = errors.New("client goes on in clear")
-
-	// errAmbiguousEnd means a message that not all servers see the end of in the same place.
-	errAmbiguousEnd = fmt.Errorf("%w: a lone dot that is not between two CRLF", ErrMalformed)
-
-	// errHandshake is in front of what went wrong in the TLS handshake.
-	errHandshake = errors.New("handshake")
-
-	// ErrBackend means that the backend refused, ended or never greeted.
-	ErrBackend = errors.New("backend not available")
-
-	// ErrNotOffered means that the server does not offer the upgrade.
-	ErrNotOffered = errors.New("server does not offer TLS")
-
-	// ErrRefused means that the server refused the upgrade that it was asked for.
-	ErrRefused = errors.New("server refused TLS")
-
-	// ErrUnsupported means that the protocol has no such role.
-	ErrUnsupported = errors.New("not supported by the protocol")
-
-	// ErrNoALPN means a client that began with a ClientHello but did not say which
-	// protocol it wants, where that is required.
-	ErrNoALPN = errors.New("direct TLS without ALPN")
-
-	// ErrTruncated is what Read returns when the peer closed the connection
-	// without a close_notify alert: what was read may not be all that was sent
-	// (RFC 8446 section 6.1).
-	ErrTruncated = errors.New("upgrade: connection ended without close_notify")
+	ErrBackend     = dialogue.ErrBackend
+	ErrLineTooLong = dialogue.ErrLineTooLong
+	ErrMalformed   = dialogue.ErrMalformed
+	ErrNoALPN      = dialogue.ErrNoALPN
+	ErrNotOffered  = dialogue.ErrNotOffered
+	ErrNotTLS      = dialogue.ErrNotTLS
+	ErrPipelined   = dialogue.ErrPipelined
+	ErrPlaintext   = dialogue.ErrPlaintext
+	ErrQuit        = dialogue.ErrQuit
+	ErrRefused     = dialogue.ErrRefused
+	ErrTimeout     = dialogue.ErrTimeout
+	ErrTooMany     = dialogue.ErrTooMany
+	ErrTruncated   = dialogue.ErrTruncated
+	ErrUnsupported = dialogue.ErrUnsupported
 )
-
-// asNegotiationError names a read or write error of the plaintext phase.
-func asNegotiationError(err error) error {
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return ErrTimeout
-	}
-	return err
-}
-
-// peerIsGone reports whether err leaves nobody to say a farewell to.
-func peerIsGone(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) ||
-		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
-}

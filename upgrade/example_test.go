@@ -183,6 +183,6 @@ var serverTLS, clientTLS = func() (server, client *tls.Config) {
 	roots := x509.NewCertPool()
 	roots.AddCert(cert)
 	chain := tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-	return &tls.Config{Certificates: []tls.Certificate{chain}, NextProtos: []string{"smtp", "postgresql"}},
+	return &tls.Config{Certificates: []tls.Certificate{chain}, NextProtos: []string{"smtp", "pop3", "postgresql"}},
 		&tls.Config{RootCAs: roots, ServerName: "mail.example.com"}
 }()

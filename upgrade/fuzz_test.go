@@ -1,4 +1,4 @@
-package upgrade
+package upgrade_test
 
 import (
 	"bytes"
@@ -8,213 +8,243 @@ import (
 	"io"
 	"net"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/l4starttls/caddy-l4-starttls/internal/testkit/attacks"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue/dialoguetest"
 )
 
-// What FuzzProtocols does with its bytes.
+// What FuzzProtocols does with its bytes. From fuzzFilters on it is a situation of a
+// filter.
 const (
 	fuzzAccept = iota
 	fuzzOptional
 	fuzzRequest
 	fuzzMatch
-	fuzzExchange
-	fuzzPlain
-	fuzzDirect
-	fuzzInside
-	fuzzUnavailable
-	fuzzRoles
+	fuzzReject
+	fuzzFilters
 )
 
-// maxFuzzMatch bounds what is matched octet by octet.
-const maxFuzzMatch = 600
+// fuzzSituations are those of filters.
+var fuzzSituations = []attacks.Mode{
+	{Name: "tls"},
+	{Name: "implicit", ImplicitTLS: true},
+	{Name: "cleartext", Cleartext: true},
+	{Name: "introduced", Cleartext: true, Introduction: "EHLO client.example"},
+	{Name: "passwords", Cleartext: true, Passwords: true},
+	{Name: "upgraded", Upgraded: true},
+}
 
-// FuzzProtocols plays every role of every protocol with a peer that says anything
-// at all, in parts of any size. For filters, other is what the backend says.
+const (
+	maxFuzzMatch  = 600      // what is matched octet by octet
+	maxPlaintext  = 64 << 10 // before TLS, in either role
+	fuzzReadAhead = 4096     // what a Session reads at a time
+)
+
+// FuzzProtocols plays every role of every protocol, and its filter in every situation, with
+// a peer that says anything at all, in parts of any size. For filters, other is what the
+// backend says.
 func FuzzProtocols(f *testing.F) {
-	for i, p := range protocols {
-		fuzzSeeds(f, byte(i), p)
+	all := upgrade.Protocols()
+	for i, p := range all {
+		seedProtocol(f, byte(i), p)
 	}
 	f.Fuzz(func(t *testing.T, index, role, chunk byte, peer, other []byte) {
-		p := protocols[int(index)%len(protocols)]
+		p := all[int(index)%len(all)]
 		// In some thousand parts at the most, for the sake of speed.
-		script := &fuzzConn{data: peer, chunk: 1 + int(chunk) + max(len(peer), len(other))/2048}
-		switch role % fuzzRoles {
+		size := 1 + int(chunk) + max(len(peer), len(other))/2048
+		switch role %= byte(fuzzFilters + len(fuzzSituations)); role {
 		case fuzzAccept, fuzzOptional, fuzzRequest:
-			fuzzPlaintext(t, p, role%fuzzRoles, script)
+			fuzzPlaintext(t, p, role, &fuzzConn{data: peer, chunk: size})
 		case fuzzMatch:
 			fuzzMatching(t, p, peer)
-		case fuzzExchange, fuzzPlain, fuzzDirect, fuzzInside:
-			fuzzFilter(t, p, role%fuzzRoles, script, other)
-		case fuzzUnavailable:
-			fuzzNoServer(t, p, script)
+		case fuzzReject:
+			fuzzNoServer(t, p, &fuzzConn{data: peer, chunk: size})
+		default:
+			fuzzFilter(t, p, fuzzSituations[role-fuzzFilters], size, peer, other)
 		}
 	})
 }
 
-func fuzzSeeds(f *testing.F, index byte, p *Protocol) {
-	for _, d := range readDialogues(f, "testdata/"+p.Name+".txt") {
-		var client, server []byte
-		for _, s := range d.steps {
-			if s.client {
-				client = append(client, s.data...)
-			} else {
-				server = append(server, s.data...)
-			}
-		}
-		if strings.Contains(d.roles, "accept") {
+func seedProtocol(f *testing.F, index byte, p *upgrade.Protocol) {
+	all, err := dialoguetest.ReadAll(folder(f, p), p)
+	require.NoError(f, err)
+	for _, d := range all.Roles {
+		client, server := d.Said('C'), d.Said('S')
+		if d.Plays("accept") {
 			f.Add(index, byte(fuzzAccept), byte(255), client, []byte(nil))
 			f.Add(index, byte(fuzzOptional), byte(255), client, []byte(nil))
-			f.Add(index, byte(fuzzUnavailable), byte(255), client, []byte(nil))
+			f.Add(index, byte(fuzzReject), byte(255), client, []byte(nil))
 		}
-		if strings.Contains(d.roles, "request") {
+		if d.Plays("request") {
 			f.Add(index, byte(fuzzRequest), byte(255), server, []byte(nil))
 		}
 		if p.Match != nil {
 			f.Add(index, byte(fuzzMatch), byte(0), client[:min(len(client), maxFuzzMatch)], []byte(nil))
 		}
-		if p.Relay != nil {
-			f.Add(index, byte(fuzzExchange), byte(0), client, server)
-		}
 	}
-	if p.Rejoin != nil {
-		fuzzFilterSeeds(f, index, "testdata/"+p.Name+".rejoin.txt", fuzzExchange, fuzzPlain, fuzzDirect)
-	}
-	if p.Inside != nil {
-		fuzzFilterSeeds(f, index, "testdata/"+p.Name+".inside.txt", fuzzInside)
-	}
-}
-
-func fuzzFilterSeeds(f *testing.F, index byte, path string, roles ...byte) {
-	for _, d := range readRejoins(f, path) {
-		said := map[string][]byte{}
-		for _, s := range d.steps {
-			said[s.who] = append(said[s.who], s.data...)
-		}
-		for _, role := range roles {
-			f.Add(index, role, byte(0), said["C"], said["B"])
+	for _, d := range slices.Concat(all.Joins, all.Upgraded) {
+		for i := range fuzzSituations {
+			f.Add(index, byte(fuzzFilters+i), byte(0), d.Said('C'), d.Said('B'))
 		}
 	}
 }
 
 // fuzzNoServer asserts that a client without a server is heard for a bounded time, and
 // learns nothing of the cause but its kind.
-func fuzzNoServer(t *testing.T, p *Protocol, script *fuzzConn) {
-	size := len(script.data)
-	Unavailable(script, p, &Config{Hostname: testHost}, fmt.Errorf("%w: unspoken", ErrRefused))
-	require.LessOrEqual(t, size-len(script.data), maxBytes+4096, "read too much")
-	require.LessOrEqual(t, script.wrote, 1024, "wrote too much")
-	require.NotContains(t, string(script.last), "unspoken")
+func fuzzNoServer(t *testing.T, p *upgrade.Protocol, conn *fuzzConn) {
+	size := len(conn.data)
+	upgrade.RejectClient(conn, p, new(upgrade.Config), fmt.Errorf("%w: unspoken", upgrade.ErrRefused))
+	require.LessOrEqual(t, size-len(conn.data), maxPlaintext+fuzzReadAhead, "read too much")
+	require.LessOrEqual(t, len(conn.wrote), 1024, "wrote too much")
+	require.NotContains(t, string(conn.wrote), "unspoken")
 }
 
-// fuzzPlaintext asserts that the plaintext phase is bounded, that success leaves
-// nothing behind, and that a client's commitment leaves what it has said last.
-func fuzzPlaintext(t *testing.T, p *Protocol, role byte, script *fuzzConn) {
-	conn := newConn(script, p, &Config{
-		Hostname: testHost,
-		Reply:    "GO",
-		Optional: role == fuzzOptional,
-		TLS:      &tls.Config{ServerName: testHost, MinVersion: tls.VersionTLS12},
-	}, role == fuzzRequest)
-	all := slices.Clone(script.data)
-	err := conn.Plaintext(context.Background())
-	read := len(all) - len(script.data)
-	require.LessOrEqual(t, read, maxBytes+4096, "read too much")
-	require.LessOrEqual(t, script.wrote, maxBytes, "wrote too much")
-	switch {
-	case err != nil:
-		require.Empty(t, conn.buf)
-		_, again := conn.Read(make([]byte, 1))
+// fuzzPlaintext asserts that the plaintext phase is bounded, that nothing but TLS follows a
+// success, and that a client which stays in plaintext loses nothing of what it has said
+// last.
+func fuzzPlaintext(t *testing.T, p *upgrade.Protocol, role byte, conn *fuzzConn) {
+	config := &upgrade.Config{
+		Optional:    role == fuzzOptional,
+		TLS:         &tls.Config{ServerName: "mail.example.com", MinVersion: tls.VersionTLS12},
+		Passthrough: true,
+	}
+	if len(p.Options) > 0 && len(conn.data)%2 == 1 {
+		config.Options = map[string]string{"reply": "GO"}
+	}
+	play := upgrade.Accept
+	if role == fuzzRequest {
+		play = upgrade.Request
+	}
+	all := slices.Clone(conn.data)
+	c, err := play(context.Background(), conn, p, config)
+	read := len(all) - len(conn.data)
+	require.LessOrEqual(t, read, maxPlaintext+fuzzReadAhead, "read too much")
+	require.LessOrEqual(t, len(conn.wrote), maxPlaintext, "wrote too much")
+	if err != nil {
+		_, again := c.Read(make([]byte, 1))
 		require.ErrorIs(t, again, err)
-	case conn.Committed():
+		return
+	}
+	rest, err := io.ReadAll(c)
+	require.NoError(t, err)
+	require.True(t, bytes.HasSuffix(all, rest))
+	switch {
+	case c.Outcome().Cleartext:
 		require.Equal(t, byte(fuzzOptional), role)
-		require.True(t, bytes.HasSuffix(all[:read], conn.buf))
-		require.NotEmpty(t, conn.buf)
-	default:
-		require.Empty(t, conn.buf, "plaintext is left")
+		require.NotEmpty(t, rest)
+	case role != fuzzRequest:
+		require.Equal(t, byte(dialogue.RecordTypeHandshake), rest[0], "plaintext is left")
 	}
 }
 
 // fuzzMatching asserts that a verdict is final.
-func fuzzMatching(t *testing.T, p *Protocol, data []byte) {
+func fuzzMatching(t *testing.T, p *upgrade.Protocol, data []byte) {
 	if p.Match == nil {
 		return
 	}
-	verdict := NeedMore
+	verdict := dialogue.NeedMore
 	for n := range min(len(data), maxFuzzMatch) + 1 {
 		next := p.Match(data[:n])
-		if verdict != NeedMore {
+		if verdict != dialogue.NeedMore {
 			require.Equal(t, verdict, next, "at %d", n)
 		}
 		verdict = next
 	}
-	require.Equal(t, NeedMore, p.Match(nil))
+	require.Equal(t, dialogue.NeedMore, p.Match(nil))
 }
 
-// fuzzFilter asserts that a filter keeps a bounded part to itself, and changes
-// nothing once it is done.
-func fuzzFilter(t *testing.T, p *Protocol, role byte, script *fuzzConn, backend []byte) {
-	client := script.data
-	x := fuzzExchangeOf(p, role, script)
-	if x.filter == nil {
+// fuzzFilter asserts that a filter keeps a bounded part to itself, and changes nothing once
+// it is out of the way.
+func fuzzFilter(t *testing.T, p *upgrade.Protocol, mode attacks.Mode, chunk int, client, backend []byte) {
+	s := situation(p, mode)
+	s.Options = &dialogue.Options{Hostname: "mail.example.com", Optional: mode.Cleartext, PlaintextAuth: mode.Passwords, Declared: p.Options}
+	if p.Join == nil {
 		return
 	}
-	chunk := script.chunk
-	for !x.ended && x.upgrade == nil && len(client)+len(backend) > 0 {
-		done := x.finished
-		part := backend[:min(chunk, len(backend))]
-		backend = backend[len(part):]
-		script.last = nil
-		_, err := x.Write(part)
-		require.NoError(t, err)
-		if done {
-			require.Equal(t, string(part), string(script.last))
-		}
-		require.LessOrEqual(t, len(x.back), maxFilterLine+chunk, "kept from the client")
-		if x.holds() {
-			if len(backend) == 0 {
-				break
-			}
-			continue
-		}
-		done = x.finished
-		part = client[:min(chunk, len(client))]
-		client = client[len(part):]
-		want := slices.Concat(x.in, part)
-		got := fuzzFeed(x, part)
-		if done {
-			require.Equal(t, string(want), string(got))
-		}
-		require.True(t, x.ended || x.holds() || len(x.in) <= maxFilterLine+chunk, "kept from the backend")
+	filter := p.Join(s)
+	if filter == nil {
+		return
 	}
-	_ = x.CloseWrite()
+	m := &metered{Filter: filter}
+	x := dialogue.NewExchange(m, func(error) []byte { return []byte("over") }, func(string) {})
+	out := make([]byte, 128<<10)
+	for len(client)+len(backend) > 0 && !x.Closed() && !x.WantsUpgrade() {
+		part := cutPart(&backend, chunk)
+		fuzzBackendSays(t, x, part)
+		part = cutPart(&client, min(chunk, x.Room(chunk)))
+		fuzzClientSays(t, x, part, out)
+		require.LessOrEqual(t, m.most, dialogue.MaxFiltered+chunk, "kept")
+		if x.Held() && x.Room(1) == 0 && len(backend) == 0 {
+			break
+		}
+	}
+	x.BackendEnded()
+	x.ClientEnded()
 }
 
-// fuzzExchangeOf makes the Exchange that a role is about.
-func fuzzExchangeOf(p *Protocol, role byte, script *fuzzConn) *Exchange {
-	if role == fuzzInside {
-		return Fresh(script, p, &Config{Hostname: testHost})
-	}
-	conn := newConn(script, p, &Config{Hostname: testHost, Optional: role == fuzzPlain}, false)
-	conn.session = newSession(conn)
-	conn.committed, conn.direct = role == fuzzPlain, role == fuzzDirect
-	conn.negotiated.Store(true)
-	return conn.Exchange()
+// cutPart takes the next n octets.
+func cutPart(data *[]byte, n int) []byte {
+	n = min(n, len(*data))
+	part := (*data)[:n:n]
+	*data = (*data)[n:]
+	return part
 }
 
-// fuzzFeed is what Exchange.Read does, but for waiting.
-func fuzzFeed(x *Exchange, part []byte) []byte {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.in = append(x.in, part...)
-	x.feedClient()
-	_ = x.flush()
-	got := x.toRead
-	x.toRead = nil
-	return got
+func fuzzBackendSays(t *testing.T, x *dialogue.Exchange, part []byte) {
+	detached, want := x.Detached(), string(x.DeliverToClient())+string(part)
+	got := x.BackendSays(bytes.Clone(part))
+	if detached {
+		require.Equal(t, want, string(got))
+	}
+}
+
+func fuzzClientSays(t *testing.T, x *dialogue.Exchange, part, out []byte) {
+	n := x.DeliverToBackend(out)
+	n += x.ClientSays(nil, out[n:])
+	detached := x.Detached() && !x.WantsUpgrade()
+	got := out[:x.ClientSays(bytes.Clone(part), out)]
+	if detached {
+		require.Equal(t, string(part), string(got), "behind %d octets", n)
+	}
+}
+
+// A metered filter is one of which we see how much it leaves for later.
+type metered struct {
+	dialogue.Filter
+	most int
+}
+
+func (m *metered) FromClient(x *dialogue.Exchange, b []byte) int {
+	return m.note(b, m.Filter.FromClient(x, b))
+}
+
+func (m *metered) FromBackend(x *dialogue.Exchange, b []byte) int {
+	return m.note(b, m.Filter.FromBackend(x, b))
+}
+
+func (m *metered) note(b []byte, n int) int {
+	if n == 0 {
+		m.most = max(m.most, len(b))
+	}
+	return n
+}
+
+func (m *metered) BackendEnded(x *dialogue.Exchange) {
+	if f, ok := m.Filter.(dialogue.BackendEnder); ok {
+		f.BackendEnded(x)
+	}
+}
+
+func (m *metered) ClientEnded(x *dialogue.Exchange, rest []byte) {
+	if f, ok := m.Filter.(dialogue.ClientEnder); ok {
+		f.ClientEnded(x, rest)
+	}
 }
 
 // A fuzzConn yields data and takes everything.
@@ -222,8 +252,7 @@ type fuzzConn struct {
 	net.Conn
 	data  []byte
 	chunk int // bytes a Read yields at the most
-	wrote int
-	last  []byte
+	wrote []byte
 }
 
 func (c *fuzzConn) Read(p []byte) (int, error) {
@@ -236,11 +265,10 @@ func (c *fuzzConn) Read(p []byte) (int, error) {
 }
 
 func (c *fuzzConn) Write(p []byte) (int, error) {
-	c.wrote += len(p)
-	c.last = append(c.last, p...)
+	c.wrote = append(c.wrote, p...)
 	return len(p), nil
 }
 
-func (c *fuzzConn) SetDeadline(time.Time) error      { return nil }
-func (c *fuzzConn) SetReadDeadline(time.Time) error  { return nil }
-func (c *fuzzConn) SetWriteDeadline(time.Time) error { return nil }
+func (*fuzzConn) SetDeadline(time.Time) error      { return nil }
+func (*fuzzConn) SetReadDeadline(time.Time) error  { return nil }
+func (*fuzzConn) SetWriteDeadline(time.Time) error { return nil }

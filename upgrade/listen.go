@@ -3,13 +3,8 @@ package upgrade
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
 	"net"
 )
-
-// refusal wraps what a server answered in place of its consent. The text is the
-// peer's, not to be trusted, so it is quoted.
-func refusal(why error, answer string) error { return fmt.Errorf("%w: %q", why, answer) }
 
 // NewListener makes a listener whose Accept returns connections of the given
 // protocol. As with crypto/tls, Accept does not wait for the client: the
@@ -26,6 +21,9 @@ type listener struct {
 }
 
 func (l *listener) Accept() (net.Conn, error) {
+	if c := newConn(nil, l.proto, l.config, false); l.proto == nil || c.role() == nil {
+		return nil, c.named(ErrUnsupported)
+	}
 	raw, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
@@ -38,6 +36,9 @@ func (l *listener) Accept() (net.Conn, error) {
 // unless config.TLS names another. It ends with ctx. Nothing is left open after
 // an error.
 func Dial(ctx context.Context, network, addr string, proto *Protocol, config *Config) (*Conn, error) {
+	if c := newConn(nil, proto, config, true); proto == nil || c.role() == nil {
+		return nil, c.named(ErrUnsupported)
+	}
 	config, err := withServerName(config, addr)
 	if err != nil {
 		return nil, err

@@ -7,81 +7,109 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 )
 
-// How long a refused peer has to take its farewell before the connection is
-// closed on it.
-const farewellTimeout = 2 * time.Second
+// drainTimeout is how long a refused peer has to take its last words before the
+// connection is closed on it.
+const drainTimeout = 2 * time.Second
 
 // Accept plays the server on raw: the plaintext phase of proto up to the
 // go-ahead, then the TLS handshake. It ends with ctx. After an error the
 // connection is of no further use and the caller closes raw, as always.
 func Accept(ctx context.Context, raw net.Conn, proto *Protocol, config *Config) (*Conn, error) {
 	c := newConn(raw, proto, config, false)
+	if proto == nil {
+		return c, c.named(ErrUnsupported)
+	}
 	return c, c.Negotiate(ctx)
-}
-
-// AcceptPlaintext plays the server on raw up to the go-ahead, and leaves TLS to
-// others: whoever reads raw next reads the client's ClientHello.
-func AcceptPlaintext(ctx context.Context, raw net.Conn, proto *Protocol, config *Config) (*Conn, error) {
-	c := newConn(raw, proto, config, false)
-	return c, c.Plaintext(ctx)
 }
 
 // Request plays the client on raw: it asks for the upgrade as proto does, and
 // does the TLS handshake. Only the protocol's exact consent counts.
 func Request(ctx context.Context, raw net.Conn, proto *Protocol, config *Config) (*Conn, error) {
 	c := newConn(raw, proto, config, true)
+	if proto == nil {
+		return c, c.named(ErrUnsupported)
+	}
 	return c, c.Negotiate(ctx)
 }
 
-// RequestPlaintext plays the client on raw up to the server's consent, and leaves
-// TLS to Conn.StartTLS, or to others: what raw carries next is a ClientHello.
-func RequestPlaintext(ctx context.Context, raw net.Conn, proto *Protocol, config *Config) (*Conn, error) {
-	c := newConn(raw, proto, config, true)
-	return c, c.Plaintext(ctx)
+// An Outcome is how the plaintext phase of a connection ended, and what was learnt in it.
+// It was all said in plaintext, so nobody vouches for it.
+type Outcome struct {
+	Cleartext   bool // the client stays in plaintext, as Config.Optional allows
+	ImplicitTLS bool // the client began with a ClientHello, as Config.ImplicitTLS allows
+
+	// Hello is the name that the client gave itself.
+	Hello string
+
+	// ServerName is the name of the host that the client asked for, in the protocols
+	// where it does.
+	ServerName string
+
+	// PlaintextLogin reports, for a client, that the server lets it log in without TLS,
+	// by whatever mechanism. PlaintextLoginKnown reports that the server said so, or not.
+	PlaintextLogin, PlaintextLoginKnown bool
+}
+
+// plaintext is what the plaintext phase has left.
+type plaintext struct {
+	outcome      Outcome
+	kept         []byte
+	introduction []byte // TLS makes it void
+}
+
+// Outcome returns how the plaintext phase ended. Before its end it is the zero value.
+func (c *Conn) Outcome() Outcome {
+	if o := c.outcome.Load(); o != nil {
+		return *o
+	}
+	return Outcome{}
 }
 
 // Negotiate plays the plaintext phase of the connection's protocol and then does
 // the TLS handshake; later calls do nothing but repeat the outcome. Read and
 // Write call it. On a connection without a protocol it does nothing.
 func (c *Conn) Negotiate(ctx context.Context) error {
-	if c.proto == nil || c.proto.Relay != nil && !c.client || c.negotiated.Load() {
+	if c.proto == nil || c.negotiated.Load() {
 		return nil
+	}
+	if c.role() == nil {
+		return c.named(ErrUnsupported)
 	}
 	c.negotiating.Lock()
 	defer c.negotiating.Unlock()
 	if c.negotiated.Load() {
 		return nil
 	}
-	if err := c.Plaintext(ctx); err != nil {
+	if err := c.playPlaintext(ctx); err != nil {
 		return err
 	}
-	if !c.committed {
-		return c.StartTLS(ctx)
+	if c.plain.outcome.Cleartext || c.config.Passthrough {
+		c.negotiated.Store(true)
+		return nil
 	}
-	c.negotiated.Store(true)
-	return nil
+	return c.StartTLS(ctx)
 }
 
-// Plaintext plays the plaintext phase alone, and leaves the connection in clear
-// with the go-ahead exchanged: whoever reads next reads a ClientHello. It is for
-// those who do not terminate TLS themselves.
-func (c *Conn) Plaintext(ctx context.Context) error {
+// playPlaintext plays the plaintext phase, and leaves the connection with the go-ahead
+// exchanged.
+func (c *Conn) playPlaintext(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = c.raw.SetDeadline(longAgo) })
 	defer stop()
 	c.readMu.Lock()
 	defer c.readMu.Unlock()
 	c.writeMu.Lock()
 	defer c.writeMu.Unlock()
-	if c.broken != nil {
-		return c.broken
+	if err := c.Err(); err != nil {
+		return err
 	}
-	err := interrupted(ctx, c.plaintext(ctx))
-	if errors.Is(err, errCommitted) {
-		c.committed, err = true, nil
-		c.negotiated.Store(true)
-	}
+	s := dialogue.NewSession(c.proto, c.config.options(c.proto), c.raw, c.raw, c.client)
+	err := interrupted(ctx, c.negotiate(ctx, s))
+	outcome := c.plain.outcome
+	c.outcome.Store(&outcome)
 	if err == nil && !stop() {
 		err = ctx.Err()
 	}
@@ -89,38 +117,83 @@ func (c *Conn) Plaintext(ctx context.Context) error {
 		err = c.raw.SetDeadline(time.Time{})
 	}
 	if err != nil {
-		c.farewell(err)
+		c.refuse(s, err)
 		c.spoil(err)
 	}
-	return c.broken
+	return c.Err()
 }
 
-func (c *Conn) plaintext(ctx context.Context) error {
-	role := c.proto.Accept
+// learn keeps what a session has found out.
+func (p *plaintext) learn(r dialogue.Result) {
+	p.outcome.Cleartext = r.Cleartext
+	p.outcome.Hello, p.outcome.ServerName = r.Hello, r.ServerName
+	p.outcome.PlaintextLogin, p.outcome.PlaintextLoginKnown = r.PlaintextLogin, r.PlaintextLoginKnown
+	p.kept, p.introduction = r.Kept, r.Introduction
+}
+
+// role is what the protocol plays on this side, or nil.
+func (c *Conn) role() func(*dialogue.Session) error {
 	if c.client {
-		role = c.proto.Request
+		return c.proto.Request
 	}
-	if role == nil {
-		return ErrUnsupported
-	}
-	c.session = newSession(c)
+	return c.proto.Accept
+}
+
+// negotiate plays the role that the connection has, up to the boundary. What the session
+// has read and not consumed goes back in front of the connection.
+func (c *Conn) negotiate(ctx context.Context, s *dialogue.Session) error {
 	deadline := time.Now().Add(c.config.negotiationTimeout())
 	if err := errors.Join(c.raw.SetDeadline(deadline), ctx.Err()); err != nil {
 		return err // a context that ended before had its own deadline overwritten
 	}
-	if direct, err := c.beginsWithTLS(ctx, deadline); direct || err != nil {
+	direct, err := c.beginsWithTLS(ctx, s, deadline)
+	if err == nil && !direct {
+		err = c.role()(s)
+	}
+	result := s.Result()
+	c.plain.learn(result)
+	c.raw.Unread(result.Unread)
+	c.plain.outcome.ImplicitTLS = direct
+	switch {
+	case errors.Is(err, dialogue.ErrCleartext):
+		return nil
+	case err != nil || direct:
 		return err
 	}
-	if err := role(c.session); err != nil {
+	return c.grant(result.GoAhead)
+}
+
+// grant passes the boundary, and leaves a ClientHello that is there already in front of
+// the connection. Where TLS is left to others it sees to it that the client begins it.
+// Whatever goes wrong once the go-ahead is on its way counts to the handshake: not a word
+// in plaintext is due any more.
+func (c *Conn) grant(goAhead []byte) error {
+	early, err := c.boundary(goAhead)
+	if err != nil {
 		return err
 	}
-	return asNegotiationError(c.boundary(c.session.goAhead))
+	c.raw.Unread(early)
+	if c.client || !c.config.Passthrough {
+		return nil
+	}
+	if err := c.raw.SetDeadline(time.Now().Add(c.config.handshakeTimeout())); err != nil {
+		return err
+	}
+	first := make([]byte, 1)
+	if _, err := c.raw.Read(first); err != nil {
+		return fmt.Errorf("%w: %w", dialogue.ErrHandshake, dialogue.AsNegotiationError(err))
+	}
+	if first[0] != dialogue.RecordTypeHandshake {
+		return ErrNotTLS
+	}
+	c.raw.Unread(first)
+	return nil
 }
 
 // beginsWithTLS looks for a ClientHello in place of the negotiation. Where the server
 // speaks first, a client that waits for the greeting sends nothing, and has it after
 // a moment, of which the deadline of the whole phase takes no notice.
-func (c *Conn) beginsWithTLS(ctx context.Context, deadline time.Time) (bool, error) {
+func (c *Conn) beginsWithTLS(ctx context.Context, s *dialogue.Session, deadline time.Time) (bool, error) {
 	if c.client || !c.config.ImplicitTLS {
 		return false, nil
 	}
@@ -128,8 +201,8 @@ func (c *Conn) beginsWithTLS(ctx context.Context, deadline time.Time) (bool, err
 		_ = c.raw.SetReadDeadline(time.Now().Add(c.config.implicitTLSDelay()))
 	}
 	err := ctx.Err()
-	if err == nil && len(c.buf) == 0 {
-		err = c.session.fill()
+	if err == nil {
+		err = s.Fill()
 	}
 	if c.proto.ServerFirst {
 		_ = c.raw.SetReadDeadline(deadline)
@@ -137,13 +210,8 @@ func (c *Conn) beginsWithTLS(ctx context.Context, deadline time.Time) (bool, err
 			return false, ctx.Err()
 		}
 	}
-	c.direct = err == nil && c.buf[0] == recordTypeHandshake
-	return c.direct, err
+	return err == nil && s.Buffered()[0] == dialogue.RecordTypeHandshake, err
 }
-
-// Committed tells whether the client has gone on in clear, as Config.Optional
-// allows. The connection is then used as it is.
-func (c *Conn) Committed() bool { return c.committed }
 
 // interrupted names the context where it was its end that ended a read or a write.
 func interrupted(ctx context.Context, err error) error {
@@ -163,42 +231,36 @@ func cancelled(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// named adds the package's and the protocol's name to an error, once.
-func (c *Conn) named(err error) error {
-	if c.proto == nil {
-		return fmt.Errorf("upgrade: %w", err)
-	}
-	return fmt.Errorf("upgrade: %s: %w", c.proto.Name, err)
-}
-
-// farewell tells a client why its session ends, in its protocol's words, and
-// waits a little for it to read them: closing at once would reset the connection
-// and take the words away again if the client has sent more than we have read.
-func (c *Conn) farewell(why error) {
-	if c.client || peerIsGone(why) || c.session == nil || cancelled(why) {
+// refuse says to a client why its session ends, in its protocol's words, unless TLS is
+// what it waits for.
+func (c *Conn) refuse(s *dialogue.Session, why error) {
+	if c.client || peerIsGone(why) || cancelled(why) || errors.Is(why, ErrNotTLS) || errors.Is(why, dialogue.ErrHandshake) {
 		return
 	}
-	_ = c.raw.SetDeadline(time.Now().Add(farewellTimeout))
-	if words := c.wordFarewell(why); len(words) > 0 {
+	var words []byte
+	if !errors.Is(why, ErrQuit) && c.proto.ErrorReply != nil {
+		words = c.proto.ErrorReply(s, why)
+	}
+	c.sayLast(words)
+}
+
+// sayLast sends last words, and waits a little for the peer to read them: closing at once
+// would reset the connection and take the words away again if the peer has sent more than
+// we have read.
+func (c *Conn) sayLast(words []byte) {
+	_ = c.raw.SetDeadline(time.Now().Add(drainTimeout))
+	if len(words) > 0 {
 		if _, err := c.raw.Write(words); err != nil {
 			return
 		}
 	}
-	c.linger()
+	c.drain()
 }
 
-func (c *Conn) wordFarewell(why error) []byte {
-	if c.proto == nil || c.proto.Farewell == nil || errors.Is(why, ErrQuit) {
-		return nil
-	}
-	return c.proto.Farewell(c.session, why)
-}
-
-// linger ends our half and discards what the peer still sends, for a bounded
+// drain ends our half and discards what the peer still sends, for a bounded
 // time and number of reads.
-func (c *Conn) linger() {
-	below, ok := c.raw.(interface{ CloseWrite() error })
-	if !ok || below.CloseWrite() != nil {
+func (c *Conn) drain() {
+	if c.raw.CloseWrite() != nil {
 		return
 	}
 	scratch := make([]byte, 16<<10)
@@ -207,31 +269,4 @@ func (c *Conn) linger() {
 			return
 		}
 	}
-}
-
-// Hello returns the name that the client gave itself before TLS, for logs only.
-func (c *Conn) Hello() string {
-	if c.session == nil {
-		return ""
-	}
-	return c.session.hello
-}
-
-// ServerName returns the name of the host that the client asked for before TLS,
-// in the protocols where it does.
-func (c *Conn) ServerName() string {
-	if c.session == nil {
-		return ""
-	}
-	return c.session.serverName
-}
-
-// PlaintextLogin tells whether the server lets a client log in without TLS, by
-// whatever mechanism, according to what it said before TLS. It is known to a client
-// that got that far, in the protocols that have a word for it.
-func (c *Conn) PlaintextLogin() (offered, known bool) {
-	if c.session == nil {
-		return false, false
-	}
-	return c.session.plaintextLogin, c.session.loginKnown
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/emersion/go-imap/v2/imapserver/imapmemserver"
 	"github.com/stretchr/testify/require"
 
+	"github.com/l4starttls/caddy-l4-starttls/internal/testkit"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
 )
 
@@ -108,7 +109,7 @@ func startDovecot(t testing.TB) (addr string) {
 	if os.Geteuid() != 0 {
 		unavailable(t, "not running as root")
 	}
-	p, dir := newPKI(t), serverDir(t)
+	p, dir := newPKI(t), testkit.ServerDir(t)
 	home := dir + "/home"
 	require.NoError(t, os.Mkdir(home, 0o700))
 	require.NoError(t, os.Chown(home, nobody, nobody))

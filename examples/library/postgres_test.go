@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/require"
 
+	"github.com/l4starttls/caddy-l4-starttls/internal/testkit"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
 )
 
@@ -167,7 +168,7 @@ func requireCode(t *testing.T, code string, err error) {
 func startPostgres(t testing.TB) (addr string) {
 	t.Helper()
 	initdb, server := program(t, "initdb"), program(t, "postgres")
-	p, dir := newPKI(t), serverDir(t)
+	p, dir := newPKI(t), testkit.ServerDir(t)
 	cert := writeFile(t, dir, "cert.pem", string(p.cert), 0o644)
 	key := writeFile(t, dir, "key.pem", string(p.key), 0o600)
 	secret := writeFile(t, dir, "password", password, 0o600)

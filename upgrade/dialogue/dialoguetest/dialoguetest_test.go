@@ -1,0 +1,131 @@
+package dialoguetest
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/l4starttls/caddy-l4-starttls/upgrade"
+)
+
+// written is a folder with files of the given text.
+func written(t *testing.T, files map[string]string) (folder string) {
+	folder = t.TempDir()
+	for name, text := range files {
+		require.NoError(t, os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600))
+	}
+	return folder
+}
+
+// one is the only dialogue of a transcript.
+func one(t *testing.T, text string) *Dialogue {
+	all, err := Read(filepath.Join(written(t, map[string]string{"x.txt": "== x\n" + text}), "x.txt"))
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+	return all[0]
+}
+
+const pop3Accept = "S: +OK mail.example.com POP3 server ready\nC: STLS\nS: +OK Begin TLS negotiation\n=> upgraded"
+
+// What is played must come out as it is written, or it is an error.
+func TestRolesKeepToTheScript(t *testing.T) {
+	for name, c := range map[string]struct{ text, why string }{
+		"right":             {pop3Accept, ""},
+		"another greeting":  {"S: +OK hello\nC: STLS\nS: +OK Begin TLS negotiation\n=> upgraded", "off the script: wrote"},
+		"another outcome":   {"S: +OK mail.example.com POP3 server ready\nC: STLS\nS: +OK Begin TLS negotiation\n=> quit", "not quit"},
+		"an error":          {"S: +OK mail.example.com POP3 server ready\nC: QUIT\nS: +OK Bye\n=> upgraded", "ended with"},
+		"not said":          {"S: +OK mail.example.com POP3 server ready\nC: QUIT\nS: +OK Bye\nS: more\n=> quit", "has not said"},
+		"not in the clear":  {pop3Accept[:len(pop3Accept)-len("upgraded")] + "cleartext", "not cleartext"},
+		"a fact":            {"S: +OK mail.example.com POP3 server ready\nC: STLS\nS: +OK Begin TLS negotiation\n=> upgraded, hello=x", `hello is ""`},
+		"an unknown option": {"@ speed 9600\n" + pop3Accept, "unknown option"},
+	} {
+		for _, chunk := range chunks {
+			err := playRole(upgrade.POP3, one(t, c.text), false, chunk)
+			if c.why == "" {
+				require.NoError(t, err, name)
+				continue
+			}
+			require.ErrorContains(t, err, c.why, name)
+		}
+	}
+}
+
+func TestRequestLearnsFacts(t *testing.T) {
+	text := "S: +OK hi\nC: CAPA\nS: +OK\nS: USER\nS: STLS\nS: .\nC: STLS\nS: +OK\n=> upgraded, plaintext_login="
+	require.NoError(t, playRole(upgrade.POP3, one(t, text+"offered"), true, 0))
+	require.ErrorContains(t, playRole(upgrade.POP3, one(t, text+"none"), true, 0), `plaintext_login is "offered"`)
+}
+
+const pop3Join = "B: +OK hi\nC: NOOP\n>B: NOOP\n"
+
+func TestJoinsKeepToTheScript(t *testing.T) {
+	for name, c := range map[string]struct{ text, why string }{
+		"right":                     {pop3Join + "=> following", ""},
+		"another state":             {pop3Join + "=> detached", "the filter is following, not detached"},
+		"an error":                  {pop3Join + "=> timeout", "not timeout"},
+		"no upgrade":                {pop3Join + "=> upgraded", "TLS has not begun"},
+		"less arrives":              {pop3Join + "C: NOOP\n=> following", "but it should have been: the backend gets \"\""},
+		"more is wanted":            {pop3Join + ">B: NOOP\n=> following", "should have been"},
+		"an end is wanted":          {pop3Join + ">B!\n=> following", "the backend sees an end"},
+		"an end of theirs":          {pop3Join + ">C!\n=> following", "the client sees an end"},
+		"a warning":                 {pop3Join + ">W: what\n=> following", "1 warnings"},
+		"a warning too many":        {"B: +OK [XCLIENT] hi\n=> following", ""},
+		"closed":                    {"B: hi\n>C: -ERR [SYS/TEMP] Backend not available\n>C!\n>B!\n=> closed", ""},
+		"time passes":               {"... 61s\n>C: -ERR [SYS/TEMP] Backend not available\n>C!\n>B!\n=> closed", ""},
+		"a backend that is cut off": {"B: +OK hi\nB!\n>C!\nC!\n>B!\n=> following", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, chunk := range chunks {
+				err := playInBubble(t)(upgrade.POP3, one(t, c.text), false, chunk)
+				if c.why == "" {
+					require.NoError(t, err)
+					continue
+				}
+				require.ErrorContains(t, err, c.why)
+			}
+		})
+	}
+}
+
+func TestReadRefusesWhatItDoesNotKnow(t *testing.T) {
+	for text, why := range map[string]string{
+		"C: x":                        "before the first title",
+		"== x\nC: x":                  "no outcome",
+		"== x\n=> won":                "unknown outcome",
+		"== x\n=> upgraded, size=1":   "unknown fact",
+		"== x\nD: x\n=> upgraded":     "what is",
+		"== x\n>S: x\n=> upgraded":    "is not seen",
+		"== x\nC? x\n=> upgraded":     "unknown kind",
+		"== x\nC# 1\n=> upgraded":     "odd length",
+		"== x\nC= x\n=> upgraded":     "invalid syntax",
+		"== x\nC* -1 \"x\"\n=> quit":  "no number",
+		"== x\n... soon\n=> detached": "invalid duration",
+	} {
+		_, err := Read(filepath.Join(written(t, map[string]string{"x.txt": text}), "x.txt"))
+		require.ErrorContains(t, err, why, text)
+	}
+}
+
+// Whoever adds a role, or a filter, cannot forget its transcripts.
+func TestReadAllWantsAll(t *testing.T) {
+	role, join := "== a\n"+pop3Accept, "== a\n"+pop3Join+"=> following"
+	for _, c := range []struct {
+		files map[string]string
+		why   string
+	}{
+		{map[string]string{"pop3.txt": role, "pop3.join.txt": join}, ""},
+		{map[string]string{"pop3.txt": role}, "pop3.join.txt has no dialogue"},
+		{map[string]string{"pop3.join.txt": join}, "pop3.txt has no dialogue"},
+		{map[string]string{"pop3.txt": "== a [accept]\n" + pop3Accept, "pop3.join.txt": join}, `role "request": true`},
+		{map[string]string{"pop3.txt": role, "pop3.join.txt": join, "pop3.upgraded.txt": join}, "nothing for pop3 to play"},
+	} {
+		_, err := ReadAll(written(t, c.files), upgrade.POP3)
+		if c.why == "" {
+			require.NoError(t, err)
+			continue
+		}
+		require.ErrorContains(t, err, c.why)
+	}
+}

@@ -1,0 +1,86 @@
+package dialoguetest
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/l4starttls/caddy-l4-starttls/upgrade"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
+)
+
+// outcomes has what a dialogue can end with, and the error that belongs to it.
+var outcomes = map[string]error{
+	"upgraded": nil, "cleartext": nil, "detached": nil, "following": nil, "closed": nil,
+	"gone": io.EOF, "malformed": dialogue.ErrMalformed, "not offered": dialogue.ErrNotOffered, "not tls": dialogue.ErrNotTLS,
+	"pipelined": dialogue.ErrPipelined, "plaintext": dialogue.ErrPlaintext, "quit": dialogue.ErrQuit, "refused": dialogue.ErrRefused,
+	"timeout": dialogue.ErrTimeout, "too long": dialogue.ErrLineTooLong, "too many": dialogue.ErrTooMany,
+}
+
+// checks has what can be learnt in a plaintext phase.
+var checks = map[string]func(o upgrade.Outcome) string{
+	"hello":           func(o upgrade.Outcome) string { return o.Hello },
+	"server_name":     func(o upgrade.Outcome) string { return o.ServerName },
+	"plaintext_login": plaintextLogin,
+}
+
+func plaintextLogin(o upgrade.Outcome) string {
+	switch {
+	case !o.PlaintextLoginKnown:
+		return "unknown"
+	case o.PlaintextLogin:
+		return "offered"
+	}
+	return "none"
+}
+
+// serverFacts are learnt by servers, and all others by clients.
+var serverFacts = []string{"hello", "server_name"}
+
+// configure applies the options to a configuration and, for a join, to a situation.
+func (d *Dialogue) configure(p *upgrade.Protocol, config *upgrade.Config, s *dialogue.Situation) error {
+	for _, option := range d.options {
+		name, value := option[0], option[1]
+		isOwn := slices.ContainsFunc(p.Options, func(o dialogue.Option) bool { return o.Name == name })
+		switch {
+		case isOwn && config.Options == nil:
+			config.Options = map[string]string{name: value}
+		case isOwn:
+			config.Options[name] = value
+		case !setConfig(config, name, value) && (s == nil || !setSituation(config, s, name, value)):
+			return fmt.Errorf("unknown option %q", name)
+		}
+	}
+	return nil
+}
+
+func setConfig(config *upgrade.Config, name, value string) bool {
+	switch name {
+	case "greeting":
+		config.Greeting = value
+	case "capabilities":
+		config.Capabilities = strings.Fields(value)
+	case "optional":
+		config.Optional = true
+	case "plaintext_auth":
+		config.PlaintextAuth = true
+	default:
+		return false
+	}
+	return true
+}
+
+func setSituation(config *upgrade.Config, s *dialogue.Situation, name, value string) bool {
+	switch name {
+	case "cleartext":
+		config.Optional, s.Cleartext = true, true
+	case "implicit_tls":
+		s.ImplicitTLS, s.Client = true, dialogue.Unheard
+	case "introduction":
+		s.Client, s.Kept = dialogue.Introduced, []byte(value+"\r\n")
+	default:
+		return false
+	}
+	return true
+}

@@ -1,0 +1,101 @@
+package dialogue
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Options are what a configuration says of the plaintext phase. A protocol's roles and
+// filters know no more of the configuration than this.
+type Options struct {
+	Hostname      string            // our own name
+	PeerName      string            // for a client: the server's name, as TLS will verify it
+	Greeting      string            // the text behind the hostname, empty for the protocol's own
+	Capabilities  []string          // nil for the protocol's own
+	Optional      bool              // a client may stay in plaintext
+	PlaintextAuth bool              // and send its password so
+	Own           map[string]string // the protocol's own options, by name
+
+	Declared []Option // the protocol's
+}
+
+// Get returns one of the protocol's own options, or its default.
+func (o *Options) Get(name string) string {
+	if value, ok := o.Own[name]; ok {
+		return value
+	}
+	for _, option := range o.Declared {
+		if option.Name == name {
+			return option.Default
+		}
+	}
+	return ""
+}
+
+// An OptionType is what an Option's value must look like.
+type OptionType int
+
+const (
+	// TextOption is a line of text, without control characters.
+	TextOption OptionType = iota
+	// DurationOption is a duration in Go's notation, not negative.
+	DurationOption
+)
+
+// An Option is one that a protocol alone has. Handlers, upstreams and the probe offer it
+// under its name, for that protocol only.
+type Option struct {
+	Name    string // as in a configuration, in snake_case
+	Type    OptionType
+	Default string
+	Usage   string                   // what it is, for people
+	Check   func(value string) error // what else is to be checked; nil for nothing
+}
+
+// check finds what is wrong with a value.
+func (o *Option) check(value string) error {
+	switch o.Type {
+	case TextOption:
+		if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			return fmt.Errorf("%s %q: must not contain control characters", o.Name, value)
+		}
+	case DurationOption:
+		if d, err := time.ParseDuration(value); err != nil || d < 0 {
+			return fmt.Errorf("%s %q: must be a duration such as 50ms, and not negative", o.Name, value)
+		}
+	}
+	if o.Check == nil {
+		return nil
+	}
+	if err := o.Check(value); err != nil {
+		return fmt.Errorf("%s %q: %w", o.Name, value, err)
+	}
+	return nil
+}
+
+// CheckOptions finds what is wrong with the options of a configuration that belong to one
+// protocol alone: those that the protocol does not have, and values that it does not take.
+func (p *Protocol) CheckOptions(own map[string]string) error {
+	for _, name := range slices.Sorted(maps.Keys(own)) {
+		i := slices.IndexFunc(p.Options, func(o Option) bool { return o.Name == name })
+		if i < 0 {
+			return fmt.Errorf("protocol %q has no option %q; %s", p.Name, name, p.optionNames())
+		}
+		if err := p.Options[i].check(own[name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Protocol) optionNames() string {
+	var names []string
+	for _, o := range p.Options {
+		names = append(names, o.Name)
+	}
+	return cmp.Or(strings.Join(names, ", "), "none are its own")
+}

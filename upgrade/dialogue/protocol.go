@@ -1,0 +1,127 @@
+// Package dialogue is the kit that protocols are made of: what a Protocol is, the Session in
+// which it plays its part of the plaintext phase, and the Filter by which a client is joined
+// to a backend. Most protocols need a screen or two of it.
+//
+// A protocol of commands and replies joins its sides with a CommandFilter, to which it
+// gives its grammar; the rules that keep a client from a backend which reads more
+// leniently than we do are in there. Other protocols keep to the same rules:
+//
+//   - What is not understood is refused, not forwarded, for as long as a filter keeps
+//     anything from either side.
+//   - No more is pending than is bounded: commands without a reply, bytes that wait. At the
+//     bound nothing is read, and nothing is dropped.
+//   - What a backend grants to the proxy's address is never the client's.
+//   - A filter leaves on the success of what ends the need for it, never on a failure.
+//   - What is passed on is unchanged to the byte, and payload passes from where it lies.
+//
+// The package knows nothing of Caddy and does no I/O but through a Session.
+package dialogue
+
+// A Protocol says how one protocol upgrades to TLS. A nil function is a role
+// that the protocol does not have; asking for it is ErrUnsupported.
+type Protocol struct {
+	// Name is the protocol's name, as `openssl s_client -starttls` has it
+	// where it knows the protocol.
+	Name string
+
+	// Port is the one that a client tries if it is told none. 0: there is no such port.
+	Port uint16
+
+	// Facts are for the documentation.
+	Facts Facts
+
+	// ServerFirst reports that the server speaks first. Such a protocol cannot be
+	// recognized by what the client sends.
+	ServerFirst bool
+
+	// EarlyDial reports that the backend is needed before the upgrade: what is said in
+	// plaintext is the backend's to say. Such a connection is joined to the backend at
+	// once, and the filter that Join makes asks for the upgrade.
+	EarlyDial bool
+
+	// PlaintextByDefault reports that clients may stay in plaintext unless a configuration
+	// forbids it, since what is said there belongs to the application.
+	PlaintextByDefault bool
+
+	// ALPN lists the ids that belong to the protocol, the registered one first.
+	// A client that offers ids but none of these is refused, one that offers
+	// none is served (RFC 7301 section 3.2).
+	ALPN []string
+
+	// DirectALPN reports that a client which begins with a ClientHello must offer one
+	// of the ids.
+	DirectALPN bool
+
+	// MaxLine bounds a line or message before TLS, in octets. Default: 4096.
+	MaxLine int
+
+	// Options are those of a configuration that this protocol alone has.
+	Options []Option
+
+	// CheckGreeting finds what is wrong with a configured greeting, before it is used.
+	// Nil where any text will do.
+	CheckGreeting func(text string) error
+
+	// Match decides whether prefix, the first bytes that a client sent, begins an
+	// upgrade request. It asks for more only while prefix could still become one.
+	// Nil for protocols in which nothing is sent unasked.
+	Match func(prefix []byte) Verdict
+
+	// Accept plays the server. It returns nil once the client has asked for TLS,
+	// with the go-ahead left in the Session and not yet sent; ErrQuit when the
+	// client took its leave; or what went wrong.
+	Accept func(*Session) error
+
+	// Request plays the client. It returns nil once the server has consented.
+	Request func(*Session) error
+
+	// ErrorReply words the end of a session, for the reasons ErrPipelined,
+	// ErrLineTooLong, ErrTooMany, ErrMalformed, ErrPlaintext, ErrTimeout and
+	// ErrBackend. ErrBackend comes inside TLS, the others may come in either phase. Nil,
+	// or an empty answer, ends the session without a word.
+	ErrorReply func(s *Session, why error) []byte
+
+	// Join makes the filter that joins a client to a backend. Nil, or a nil filter, if
+	// there is nothing to reconcile and nothing to keep from either side.
+	Join func(Situation) Filter
+
+	// Greeting is what a server greets with, %s being its name: it does so in plaintext
+	// alone, and whoever is let in after the upgrade may want a greeting, too. Empty
+	// where the server speaks after the upgrade, or the client speaks first.
+	Greeting string
+
+	// Reject hears out a client that speaks first, and for which there is no server,
+	// until it can be told so. Nil if it need not be heard.
+	Reject func(s *Session, why error) error
+}
+
+// Facts are what the documentation's table of protocols says of one.
+type Facts struct {
+	Ports    string // where it is spoken, the upgraded ports first
+	Upgrade  string // what asks for the upgrade
+	Document string // and where that is written
+}
+
+// A Verdict is what Protocol.Match makes of a prefix.
+type Verdict int
+
+const (
+	// NoMatch is final: no further bytes can make it a request.
+	NoMatch Verdict = iota
+	// NeedMore means that the bytes are a proper prefix of a request.
+	NeedMore
+	// Matched means that the bytes begin with a request.
+	Matched
+)
+
+// MatchLiteral is the verdict on a prefix that must begin with want.
+func MatchLiteral(prefix, want []byte) Verdict {
+	n := min(len(prefix), len(want))
+	switch {
+	case string(prefix[:n]) != string(want[:n]):
+		return NoMatch
+	case n < len(want):
+		return NeedMore
+	}
+	return Matched
+}

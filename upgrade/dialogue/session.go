@@ -1,0 +1,323 @@
+package dialogue
+
+import (
+	"bytes"
+	"cmp"
+	"io"
+)
+
+// Limits of the plaintext phase. They are generous for every client that wants
+// TLS, and small for one that wants something else.
+const (
+	maxLineDefault = 4096
+	maxBytes       = 64 << 10 // in all, in either role
+	maxCommands    = 50
+	maxRefusals    = 5 // commands that were refused
+)
+
+// RecordTypeHandshake begins every ClientHello (RFC 8446 section 5.1).
+const RecordTypeHandshake = 0x16
+
+// A Session is the plaintext phase of one connection, as a protocol's roles see
+// it. It owns every byte before TLS: lines, messages, commands, refusals and the
+// total are bounded, and deadlines are kept elsewhere. A role that gets an error
+// from it returns it.
+type Session struct {
+	in     io.Reader
+	out    io.Writer
+	buf    []byte // read, not consumed
+	client bool   // we play the client
+	opts   *Options
+
+	maxLine                      int
+	received, commands, refusals int
+
+	goAhead           []byte
+	hello, serverName string
+
+	plaintextLogin, loginKnown bool // what a server has said of it
+
+	last         []byte // the command that was read last
+	kept         []byte // what Keep keeps
+	introduction []byte // what a client that stays in plaintext has established
+	cleartext    bool   // the client does
+	spoken       bool   // we have sent something
+}
+
+// NewSession makes the plaintext phase of a connection, of which in may have a method
+// Buffered that returns how many octets have been read ahead. client means that we play
+// the client.
+func NewSession(proto *Protocol, opts *Options, in io.Reader, out io.Writer, client bool) *Session {
+	return &Session{in: in, out: out, client: client, opts: opts, maxLine: cmp.Or(proto.MaxLine, maxLineDefault)}
+}
+
+// A Result is what a Session leaves.
+type Result struct {
+	Cleartext         bool // the client stays in plaintext
+	Hello, ServerName string
+
+	// PlaintextLogin is what SetPlaintextLogin was told, if it was.
+	PlaintextLogin, PlaintextLoginKnown bool
+
+	Kept, Introduction []byte
+
+	GoAhead []byte // not sent yet
+	Unread  []byte // what has been read and not consumed
+}
+
+// Result ends the Session.
+func (s *Session) Result() Result {
+	r := Result{
+		Cleartext: s.cleartext, Hello: s.hello, ServerName: s.serverName,
+		PlaintextLogin: s.plaintextLogin, PlaintextLoginKnown: s.loginKnown,
+		Kept: s.kept, Introduction: s.introduction, GoAhead: s.goAhead, Unread: s.buf,
+	}
+	s.buf = nil
+	return r
+}
+
+// Fill reads once, for those who look at what a client begins with.
+func (s *Session) Fill() error { return s.fill() }
+
+// Hostname is our own name.
+func (s *Session) Hostname() string { return s.opts.Hostname }
+
+// Greeting is the configured greeting text, or else the given one.
+func (s *Session) Greeting(otherwise string) string { return cmp.Or(s.opts.Greeting, otherwise) }
+
+// Capabilities are the configured ones, or else the given ones.
+func (s *Session) Capabilities(otherwise ...string) []string {
+	if s.opts.Capabilities != nil {
+		return s.opts.Capabilities
+	}
+	return otherwise
+}
+
+// PeerName is, for a client, the server's name as TLS will verify it.
+func (s *Session) PeerName() string { return s.opts.PeerName }
+
+// Option is one of the protocol's own options.
+func (s *Session) Option(name string) string { return s.opts.Get(name) }
+
+// Optional reports whether a client may stay in plaintext.
+func (s *Session) Optional() bool { return s.opts.Optional }
+
+// PlaintextAuth reports whether a client may send its password in plaintext.
+func (s *Session) PlaintextAuth() bool { return s.opts.Optional && s.opts.PlaintextAuth }
+
+// ServerName is the name that SetServerName has kept.
+func (s *Session) ServerName() string { return s.serverName }
+
+// MaxLine bounds a line or message, in octets.
+func (s *Session) MaxLine() int { return s.maxLine }
+
+// SetHello keeps the name that the client gave itself, for logs only.
+func (s *Session) SetHello(name string) {
+	if len(name) <= 255 && Printable(name) {
+		s.hello = name
+	}
+}
+
+// SetServerName keeps the name of the host that the client asked for in clear.
+// It serves to choose a certificate for a client that sends no SNI.
+func (s *Session) SetServerName(name string) {
+	if len(name) <= 255 && Printable(name) {
+		s.serverName = name
+	}
+}
+
+// SetPlaintextLogin keeps, for a client, whether the server lets it log in without
+// TLS. A later word counts more than an earlier one.
+func (s *Session) SetPlaintextLogin(offered bool) { s.plaintextLogin, s.loginKnown = offered, true }
+
+// ReadLine reads a line and returns it without its LF or CRLF. It counts as a
+// command. A ClientHello in place of a line is ErrMalformed.
+func (s *Session) ReadLine() (string, error) {
+	for {
+		if len(s.buf) > 0 && s.buf[0] == RecordTypeHandshake {
+			return "", ErrMalformed
+		}
+		end := bytes.IndexByte(s.buf, '\n')
+		if end >= s.maxLine || (end < 0 && len(s.buf) >= s.maxLine) {
+			return "", ErrLineTooLong
+		}
+		if end >= 0 {
+			s.last = bytes.Clone(s.buf[:end+1])
+			line, _ := CutLine(&s.buf)
+			return line, s.countCommand()
+		}
+		if err := s.fill(); err != nil {
+			return "", err
+		}
+	}
+}
+
+func (s *Session) countCommand() error {
+	s.commands++
+	if s.commands > maxCommands {
+		return ErrTooMany
+	}
+	return nil
+}
+
+// Peek returns the next n octets without consuming them, all of them or an
+// error. n beyond the protocol's limit is ErrLineTooLong.
+func (s *Session) Peek(n int) ([]byte, error) {
+	if n < 0 || n > s.maxLine {
+		return nil, ErrLineTooLong
+	}
+	for len(s.buf) < n {
+		if err := s.fill(); err != nil {
+			return nil, err
+		}
+	}
+	return s.buf[:n], nil
+}
+
+// Buffered returns what has been read and not consumed, without reading.
+func (s *Session) Buffered() []byte { return s.buf }
+
+// More reads once, so that Buffered has more than before.
+func (s *Session) More() error {
+	if len(s.buf) >= s.maxLine {
+		return ErrLineTooLong
+	}
+	return s.fill()
+}
+
+// Next consumes n octets and returns a copy of them. It counts as a command.
+func (s *Session) Next(n int) ([]byte, error) {
+	p, err := s.Peek(n)
+	if err != nil {
+		return nil, err
+	}
+	p = bytes.Clone(p)
+	s.buf = s.buf[n:]
+	s.last = p
+	return p, s.countCommand()
+}
+
+// Discard consumes n octets, which may be more than a line has room for, but
+// not more than is allowed before TLS.
+func (s *Session) Discard(n int64) error {
+	if n < 0 || n > maxBytes {
+		return ErrTooMany
+	}
+	for n > 0 {
+		if len(s.buf) == 0 {
+			if err := s.fill(); err != nil {
+				return err
+			}
+		}
+		k := min(n, int64(len(s.buf)))
+		s.buf = s.buf[k:]
+		n -= k
+	}
+	return nil
+}
+
+// Spoken reports whether we have sent anything.
+func (s *Session) Spoken() bool { return s.spoken }
+
+// Pipelined reports whether more has arrived than was consumed.
+func (s *Session) Pipelined() bool {
+	b, ok := s.in.(interface{ Buffered() int })
+	return len(s.buf) > 0 || ok && b.Buffered() > 0
+}
+
+func (s *Session) fill() error {
+	if s.received >= maxBytes {
+		return ErrTooMany
+	}
+	chunk := make([]byte, 4096)
+	n, err := s.in.Read(chunk)
+	s.buf = append(s.buf, chunk[:n]...)
+	s.received += n
+	if n > 0 {
+		return nil
+	}
+	return AsNegotiationError(err)
+}
+
+// Reply sends lines, each ended with CRLF, in one write.
+func (s *Session) Reply(lines ...string) error { return s.Send(CRLF(lines)) }
+
+// Refuse is Reply for a command that is refused. The session ends with
+// ErrTooMany when there have been too many of them.
+func (s *Session) Refuse(lines ...string) error { return s.SendRefusal(CRLF(lines)) }
+
+// NeedsBackend is Refuse for a command that only the backend can answer. If clients may
+// stay in plaintext, and may authenticate so where the command does, it is the end of the
+// negotiation instead: the backend gets the command.
+func (s *Session) NeedsBackend(auth bool, lines ...string) error {
+	return s.SendNeedsBackend(auth, CRLF(lines))
+}
+
+// SendNeedsBackend is NeedsBackend for protocols that are not made of lines.
+func (s *Session) SendNeedsBackend(auth bool, p []byte) error {
+	if !s.opts.Optional || auth && !s.PlaintextAuth() {
+		return s.SendRefusal(p)
+	}
+	s.buf = append(s.last, s.buf...)
+	s.cleartext = true
+	return ErrCleartext
+}
+
+// Introduce keeps what the client has established so far, in the words in which a
+// backend is to be told should the client stay in plaintext. TLS makes it void.
+func (s *Session) Introduce(words string) { s.introduction = []byte(words) }
+
+// Keep keeps bytes of the plaintext phase for the filter that Protocol.Join makes: all
+// that crosses the boundary. They are no more to be trusted there than here. More than
+// MaxLine of them are ErrLineTooLong. Keep nothing that could be a command.
+func (s *Session) Keep(p []byte) error {
+	if len(s.kept)+len(p) > s.maxLine {
+		return ErrLineTooLong
+	}
+	s.kept = append(s.kept, p...)
+	return nil
+}
+
+// Send sends bytes in one write. A client that has a reply before it has asked is
+// told so by ErrPipelined: no such reply can be the answer.
+func (s *Session) Send(p []byte) error {
+	if s.client && s.Pipelined() {
+		return ErrPipelined
+	}
+	s.spoken = true
+	_, err := s.out.Write(p)
+	return AsNegotiationError(err)
+}
+
+// SendRefusal is Refuse for protocols that are not made of lines.
+func (s *Session) SendRefusal(p []byte) error {
+	if err := s.Send(p); err != nil {
+		return err
+	}
+	s.refusals++
+	if s.refusals >= maxRefusals {
+		return ErrTooMany
+	}
+	return nil
+}
+
+// Granted reports whether a go-ahead has been left.
+func (s *Session) Granted() bool { return s.goAhead != nil }
+
+// GoAhead leaves lines as the reply after which TLS starts. They are sent once
+// it is sure that the client waits for them.
+func (s *Session) GoAhead(lines ...string) error { return s.SendGoAhead(CRLF(lines)) }
+
+// SendGoAhead is GoAhead for protocols that are not made of lines.
+func (s *Session) SendGoAhead(p []byte) error {
+	s.goAhead = p
+	return nil
+}
+
+// LineEnd is the one that the client's last line had: LF or CRLF.
+func (s *Session) LineEnd() string {
+	if bytes.HasSuffix(s.last, []byte("\r\n")) {
+		return "\r\n"
+	}
+	return "\n"
+}

@@ -1,0 +1,298 @@
+package upgrade
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
+)
+
+// A Joined is the client's connection as whatever reaches the backend is to see it: Read
+// yields what the client says to the backend, Write takes what the backend says to the
+// client. The protocol's filter sees both on the way, until it leaves. From then on the
+// data path is the Conn's.
+//
+// Locks: writing is taken before mu, and either is taken before those of the Conn. mu is
+// not held while something is read from the client or written to it.
+type Joined struct {
+	// Upgraded, if set, is called when a connection that was joined before the upgrade has
+	// been upgraded, before the backend reads the first byte that came over TLS.
+	Upgraded func()
+
+	conn  *Conn
+	reply func(why error) []byte
+
+	readDirect, writeDirect atomic.Bool // the filter is out of the way
+	spoken                  atomic.Bool // the backend has
+	draining                atomic.Bool // the backend has ended
+
+	writing sync.Mutex // one writer to the client at a time
+
+	mu          sync.Mutex // guards what follows
+	x           *dialogue.Exchange
+	limits      readLimits
+	clientErr   error         // what the client ended with while its bytes were held
+	endedAs     error         // why we ended the session, if we did
+	goodbye     time.Time     // when the last words were written
+	reading     bool          // a Read waits for the client,
+	waking      bool          // and is being woken
+	upgrading   bool          // the handshake has deadlines of its own
+	over        bool          // somebody has closed the connection
+	wake        chan struct{} // wakes a Read that waits for the backend
+	backendSaid time.Time     // when the backend has said something last
+	stalled     time.Time     // since when there is no room for the client's bytes, or zero
+}
+
+// Join plays the server on raw, as Accept does, and returns the connection to hand to
+// whatever reaches the backend. If the protocol needs the backend early, it returns at
+// once, and the client asks for the upgrade later.
+//
+// Whoever made raw closes it, after Joined.Returned.
+func Join(ctx context.Context, raw net.Conn, proto *Protocol, config *Config) (*Joined, error) {
+	c := newConn(raw, proto, config, false)
+	if proto.EarlyDial {
+		if proto.Join == nil || c.config.Passthrough {
+			c.spoil(ErrUnsupported) // nobody would see to the policy
+			return newJoined(c, nil), c.Err()
+		}
+		c.negotiated.Store(true)
+		return join(c, dialogue.Situation{Cleartext: c.config.Optional}), nil
+	}
+	if err := c.Negotiate(ctx); err != nil {
+		return newJoined(c, nil), err
+	}
+	return join(c, c.situation()), nil
+}
+
+// JoinAs joins a client that is in plaintext, and in a situation of the caller's, with
+// nothing in the way of the bytes. It is for tests of protocols.
+func JoinAs(raw net.Conn, proto *Protocol, config *Config, situation dialogue.Situation) *Joined {
+	c := newConn(raw, proto, config, false)
+	c.negotiated.Store(true)
+	return join(c, situation)
+}
+
+// situation is that of a client which has been negotiated with.
+func (c *Conn) situation() dialogue.Situation {
+	s := dialogue.Situation{
+		Client:      dialogue.Greeted,
+		Cleartext:   c.plain.outcome.Cleartext,
+		ImplicitTLS: c.plain.outcome.ImplicitTLS,
+		Kept:        c.plain.kept,
+	}
+	switch {
+	case s.ImplicitTLS:
+		s.Client = dialogue.Unheard
+	case s.Cleartext && c.plain.introduction != nil:
+		s.Client, s.Kept = dialogue.Introduced, c.plain.introduction
+	}
+	return s
+}
+
+// join makes the filter for a situation.
+func join(c *Conn, s dialogue.Situation) *Joined {
+	s.Options = c.config.options(c.proto)
+	s.PlaintextAuth = s.PlaintextAuth || s.Cleartext && c.config.PlaintextAuth
+	var filter dialogue.Filter
+	if c.proto.Join != nil && (c.tls.Load() != nil || !c.config.Passthrough || s.Cleartext) {
+		filter = c.proto.Join(s)
+	}
+	return newJoined(c, filter)
+}
+
+func newJoined(c *Conn, filter dialogue.Filter) *Joined {
+	j := &Joined{conn: c, wake: make(chan struct{}, 1)}
+	j.reply = errorReply(c, filter)
+	j.x = dialogue.NewExchange(filter, j.reply, c.config.warn)
+	switch {
+	case j.x.Detached():
+		j.readDirect.Store(true)
+		j.writeDirect.Store(true)
+	case c.proto.EarlyDial:
+		c.patience.begin()
+		j.limits.plaintext = time.Now().Add(c.config.negotiationTimeout())
+	case j.x.Held():
+		c.patience.begin()
+		j.limits.greeting = time.Now().Add(c.config.negotiationTimeout())
+	default:
+		c.patience.begin()
+	}
+	j.applyLimits()
+	return j
+}
+
+// errorReply words the end of a session. A filter may have words of its own.
+func errorReply(c *Conn, filter dialogue.Filter) func(error) []byte {
+	if f, ok := filter.(interface{ ErrorReply(why error) []byte }); ok {
+		return f.ErrorReply
+	}
+	rawTLS := c.config.Passthrough && !c.Outcome().Cleartext // in which plaintext has no place any more
+	if c.proto.ErrorReply == nil || rawTLS {
+		return func(error) []byte { return nil }
+	}
+	s := dialogue.NewSession(c.proto, c.config.options(c.proto), nil, nil, false)
+	return func(why error) []byte { return c.proto.ErrorReply(s, why) }
+}
+
+// Conn is the client's connection. It is for looking at, such as at Conn.Outcome and at
+// Conn.TLSConnectionState: nobody else may read from it or write to it.
+func (j *Joined) Conn() *Conn { return j.conn }
+
+// Err returns why the session was ended by us, or was not upgraded, or nil.
+func (j *Joined) Err() error {
+	j.mu.Lock()
+	err := j.endedAs
+	j.mu.Unlock()
+	if err != nil {
+		return j.conn.named(err)
+	}
+	return j.conn.Err()
+}
+
+// Write takes what the backend says to the client.
+func (j *Joined) Write(p []byte) (int, error) {
+	j.spoken.Store(true)
+	if j.writeDirect.Load() {
+		return j.conn.Write(p)
+	}
+	j.writing.Lock()
+	defer j.writing.Unlock()
+	j.mu.Lock()
+	if j.x.Closed() {
+		defer j.mu.Unlock()
+		return j.unheard(p)
+	}
+	j.backendSaid = time.Now()
+	out := j.x.BackendSays(p)
+	j.settle()
+	j.notify()
+	j.mu.Unlock()
+	if err := j.send(out); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// unheard takes what the backend says to a client that has had its last words. The backend
+// will see the end; one that goes on and on does not. The caller holds mu.
+func (j *Joined) unheard(p []byte) (int, error) {
+	if !j.goodbye.IsZero() && time.Since(j.goodbye) > drainLimit {
+		return 0, net.ErrClosed
+	}
+	return len(p), nil
+}
+
+// settle takes the filter out of the way of the backend's words once it has left; the
+// caller holds mu and writing.
+func (j *Joined) settle() {
+	if j.x.Detached() && !j.x.HasForClient() && !j.writeDirect.Load() {
+		j.writeDirect.Store(true)
+		j.conn.endPatience()
+	}
+}
+
+// send writes to the client, and ends our half behind the last words; the caller holds
+// writing.
+func (j *Joined) send(p []byte) error {
+	var err error
+	if len(p) > 0 {
+		_, err = j.conn.Write(p)
+	}
+	j.mu.Lock()
+	closing := j.x.Closed() && j.goodbye.IsZero()
+	if closing {
+		j.goodbye = time.Now()
+	}
+	j.mu.Unlock()
+	if closing {
+		_ = j.conn.CloseWrite()
+	}
+	return err
+}
+
+// flush sends what a filter has said to the client itself.
+func (j *Joined) flush() error {
+	j.mu.Lock()
+	idle := !j.x.HasForClient() && (!j.x.Closed() || !j.goodbye.IsZero())
+	j.mu.Unlock()
+	if idle {
+		return nil
+	}
+	j.writing.Lock()
+	defer j.writing.Unlock()
+	j.mu.Lock()
+	out := j.x.DeliverToClient()
+	j.mu.Unlock()
+	return j.send(out)
+}
+
+// CloseWrite is called when the backend has nothing more to say. A filter that
+// still waits for something is told, so that the client does not wait in vain. The client
+// has drainLimit from then on to end, too.
+func (j *Joined) CloseWrite() error {
+	j.writing.Lock()
+	defer j.writing.Unlock()
+	j.mu.Lock()
+	if j.x.Closed() {
+		j.mu.Unlock()
+		return nil
+	}
+	j.x.BackendEnded()
+	out := j.x.DeliverToClient()
+	j.drain()
+	j.notify()
+	closed := j.x.Closed()
+	j.mu.Unlock()
+	err := j.send(out)
+	if closed {
+		return err
+	}
+	return errors.Join(err, j.conn.CloseWrite())
+}
+
+// Returned is called when whoever was handed the connection has returned, with the error
+// if the backend could not be reached. A client that has heard nothing from the
+// backend is told so, and one that has had its last words is given time to read them.
+func (j *Joined) Returned(err error) {
+	until := time.Now().Add(drainTimeout)
+	j.mu.Lock()
+	if err != nil && !j.spoken.Load() && j.endedAs == nil && j.conn.Err() == nil {
+		j.x.CloseFor(ErrBackend)
+	}
+	closed := j.x.Closed()
+	if closed {
+		j.limits.last = until
+		j.applyLimits()
+	}
+	j.poke()
+	j.mu.Unlock()
+	if closed {
+		_ = j.conn.setWriteDeadline(until)
+		_ = j.flush()
+		j.conn.drain()
+	}
+}
+
+// Close closes the client's connection.
+func (j *Joined) Close() error {
+	j.mu.Lock()
+	j.over = true
+	j.poke()
+	j.mu.Unlock()
+	return j.conn.Close()
+}
+
+// NetConn returns the client's Conn.
+func (j *Joined) NetConn() net.Conn { return j.conn }
+
+// LocalAddr returns the local address of the client's connection.
+func (j *Joined) LocalAddr() net.Addr { return j.conn.LocalAddr() }
+
+// RemoteAddr returns the client's address.
+func (j *Joined) RemoteAddr() net.Addr { return j.conn.RemoteAddr() }
+
+var _ net.Conn = (*Joined)(nil)

@@ -1,0 +1,64 @@
+package upgrade
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/imap"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/ldap"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/line"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/pop3"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/postgres"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/sieve"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/smtp"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/xmpp"
+)
+
+// A Protocol says how one protocol upgrades to TLS.
+type Protocol = dialogue.Protocol
+
+// The protocols, each in a folder of its own.
+var (
+	IMAP     = imap.Protocol
+	LDAP     = ldap.Protocol
+	Line     = line.Protocol
+	LMTP     = smtp.LMTP
+	POP3     = pop3.Protocol
+	Postgres = postgres.Protocol
+	Sieve    = sieve.Protocol
+	SMTP     = smtp.Protocol
+	XMPP     = xmpp.Protocol
+)
+
+// protocols is the table of all protocols, sorted by name.
+var protocols = []*Protocol{
+	IMAP,
+	LDAP,
+	Line,
+	LMTP,
+	POP3,
+	Postgres,
+	Sieve,
+	SMTP,
+	XMPP,
+}
+
+// Protocols returns all protocols, sorted by name.
+func Protocols() []*Protocol { return slices.Clone(protocols) }
+
+// Lookup returns the protocol of the given name. The error of an unknown one
+// names the choices.
+func Lookup(name string) (*Protocol, error) {
+	for _, p := range protocols {
+		if p.Name == name {
+			return p, nil
+		}
+	}
+	names := make([]string, len(protocols))
+	for i, p := range protocols {
+		names[i] = p.Name
+	}
+	return nil, fmt.Errorf("unknown protocol %q; must be one of: %s", name, strings.Join(names, ", "))
+}

@@ -1,0 +1,98 @@
+package upgrade
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
+)
+
+// ServeUpgraded joins a client that expects a server in plaintext which starts afresh, and
+// gets one that we have upgraded to: the client is greeted, in
+// words of our own, since what the server said in plaintext is not to be relied on. The
+// config is the one that the server was upgraded to with. Whoever made down closes
+// it.
+func ServeUpgraded(down net.Conn, proto *Protocol, config *Config) *Joined {
+	c := serving(down, proto, config)
+	_, _ = c.Write(c.greeting()) // a client that is gone is noticed by the next Read
+	backend := dialogue.Unheard
+	if proto.Greeting != "" {
+		backend = dialogue.Greeted
+	}
+	return join(c, dialogue.Situation{Backend: backend, Upgraded: true})
+}
+
+// RejectClient tells such a client that there is no server for it, in the words of
+// its protocol and with the kind of failure that why is, but nothing that the
+// server said. It ends our half of down and gives the client a moment to read, but
+// does not close it.
+func RejectClient(down net.Conn, proto *Protocol, config *Config, why error) {
+	c := serving(down, proto, config)
+	s := dialogue.NewSession(proto, c.config.options(proto), c.raw, c.raw, false)
+	why = dialogue.Unavailable{Cause: why}
+	if proto.Reject != nil {
+		_ = down.SetDeadline(time.Now().Add(c.config.negotiationTimeout()))
+		if why = proto.Reject(s, why); why == nil {
+			why = ErrQuit // it has had its answer
+		}
+	}
+	c.refuse(s, why)
+}
+
+// serving makes the server's side of a connection that stays as it is. It goes by
+// the name of the server, not by the one that we have as its client.
+func serving(down net.Conn, proto *Protocol, config *Config) *Conn {
+	c := newConn(down, proto, config, false)
+	c.negotiated.Store(true)
+	named := *c.config
+	named.Hostname = c.upgradedName()
+	c.config = &named
+	return c
+}
+
+// upgradedName is the name of the server that has been upgraded to, or ours if it has none.
+func (c *Conn) upgradedName() string {
+	o := c.config.options(c.proto)
+	return cmp.Or(o.PeerName, o.Hostname)
+}
+
+// greeting is one in the name of the server.
+func (c *Conn) greeting() []byte {
+	if c.proto == nil || c.proto.Greeting == "" {
+		return nil
+	}
+	name := c.config.options(c.proto).Hostname
+	if c.client {
+		name = c.upgradedName()
+	}
+	return fmt.Appendf(nil, c.proto.Greeting+"\r\n", name)
+}
+
+// Greet is for software that insists on a greeting, in the protocols that have one in
+// plaintext alone: SMTP, LMTP, IMAP, POP3 and their kind. For a client, such as
+// net/smtp over a connection that has been upgraded, it puts one in front of what is read
+// next: what the server said in plaintext is not to be relied on. For a server it greets a
+// client that began with TLS, if Config.ImplicitTLS let it, and so has had no greeting.
+// Where nobody waits for a greeting it does nothing. A connection that has a protocol is
+// negotiated first.
+func (c *Conn) Greet() error {
+	if err := c.Negotiate(context.Background()); err != nil {
+		return err
+	}
+	switch {
+	case c.tls.Load() == nil:
+		return nil
+	case c.client:
+		c.readMu.Lock()
+		defer c.readMu.Unlock()
+		c.line = append(c.greeting(), c.line...)
+		return nil
+	case !c.plain.outcome.ImplicitTLS:
+		return nil
+	}
+	_, err := c.Write(c.greeting())
+	return err
+}

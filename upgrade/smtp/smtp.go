@@ -1,0 +1,221 @@
+// Package smtp is SMTP and LMTP for the package upgrade: STARTTLS of RFC 3207.
+//
+//	S: 220 mail.example.com ESMTP
+//	C: EHLO client.example
+//	S: 250-mail.example.com
+//	S: 250 STARTTLS
+//	C: STARTTLS
+//	S: 220 2.0.0 Ready to start TLS
+//	   TLS; the backend's greeting is swallowed, and what is not for clients is taken out
+//	   of its answers to EHLO
+package smtp
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
+)
+
+// Protocol is SMTP, which upgrades with STARTTLS, RFC 3207. No ALPN id is registered for it; these
+// three are what nginx, Exim and Dovecot's submission service go by.
+var Protocol = &dialogue.Protocol{
+	Name:        "smtp",
+	Port:        25,
+	Facts:       dialogue.Facts{Ports: "25, 587", Upgrade: "`STARTTLS`", Document: "RFC 3207"},
+	ServerFirst: true,
+	ALPN:        []string{"smtp", "esmtp", "submission"},
+	Accept:      func(s *dialogue.Session) error { return accept(s, "EHLO") },
+	Request:     func(s *dialogue.Session) error { return request(s, "EHLO") },
+	ErrorReply:  errorReply,
+	Join:        func(s dialogue.Situation) dialogue.Filter { return newFilter(s, false) },
+	Greeting:    "220 %s ESMTP",
+}
+
+// LMTP is SMTP with LHLO (RFC 2033 section 4.1) and a reply to each recipient.
+var LMTP = &dialogue.Protocol{
+	Name:        "lmtp",
+	Port:        24,
+	Facts:       dialogue.Facts{Ports: "24", Upgrade: "`STARTTLS`", Document: "RFC 2033, RFC 3207"},
+	ServerFirst: true,
+	ALPN:        []string{"lmtp", "smtp", "esmtp"},
+	Accept:      func(s *dialogue.Session) error { return accept(s, "LHLO") },
+	Request:     func(s *dialogue.Session) error { return request(s, "LHLO") },
+	ErrorReply:  errorReply,
+	Join:        func(s dialogue.Situation) dialogue.Filter { return newFilter(s, true) },
+	Greeting:    "220 %s LMTP",
+}
+
+func accept(s *dialogue.Session, hello string) error {
+	err := s.Reply("220 " + s.Hostname() + " " + s.Greeting("ESMTP"))
+	for err == nil {
+		line, readErr := s.ReadLine()
+		if readErr != nil {
+			return readErr
+		}
+		verb, arg := dialogue.SplitVerb(line)
+		if verb == "STARTTLS" && arg == "" {
+			return s.GoAhead("220 2.0.0 Ready to start TLS")
+		}
+		err = smtpCommand(s, hello, verb, arg)
+	}
+	return err
+}
+
+// smtpCommand answers everything but STARTTLS. RFC 3207 section 4 lets a server
+// that insists on TLS refuse all but NOOP, EHLO, STARTTLS and QUIT with 530.
+func smtpCommand(s *dialogue.Session, hello, verb, arg string) error {
+	switch verb {
+	case hello:
+		return smtpHello(s, verb, arg)
+	case "HELO":
+		if hello == "LHLO" {
+			return s.Refuse("500 5.5.1 Command not recognized, this is LMTP")
+		}
+		s.SetHello(arg)
+		s.Introduce("HELO " + arg + "\r\n")
+		return s.Reply("250 " + s.Hostname())
+	case "NOOP":
+		return s.Reply("250 2.0.0 Ok")
+	case "QUIT":
+		return errors.Join(s.Reply("221 2.0.0 Bye"), dialogue.ErrQuit)
+	case "STARTTLS":
+		return s.Refuse("501 5.5.4 Syntax error (no parameters allowed)")
+	case "RSET":
+		return s.Reply("250 2.0.0 Ok") // there is nothing to reset
+	case "MAIL", "RCPT", "DATA", "BDAT", "VRFY", "EXPN", "HELP", "ETRN", "BURL":
+		return s.NeedsBackend(false, smtpInsist)
+	case "AUTH":
+		return s.NeedsBackend(true, smtpInsist)
+	case "GET", "HEAD", "POST", "PUT", "OPTIONS", "CONNECT":
+		return dialogue.ErrMalformed // a browser sent here by an attacker
+	}
+	return s.Refuse("500 5.5.2 Command not recognized")
+}
+
+const smtpInsist = "530 5.7.0 Must issue a STARTTLS command first"
+
+func smtpHello(s *dialogue.Session, verb, name string) error {
+	if name == "" {
+		return s.Refuse("501 5.5.4 Syntax error (name required)")
+	}
+	s.SetHello(name)
+	s.Introduce(verb + " " + name + "\r\n")
+	keywords := slices.Clone(s.Capabilities("8BITMIME"))
+	if s.PlaintextAuth() {
+		keywords = append(keywords, "AUTH PLAIN")
+	}
+	keywords = append(keywords, "STARTTLS")
+	return s.Reply(smtpReply("250", append([]string{s.Hostname()}, keywords...)...)...)
+}
+
+// smtpReply makes the lines of a reply: a hyphen behind the code of all but the
+// last (RFC 5321 section 4.2.1).
+func smtpReply(code string, texts ...string) []string {
+	lines := make([]string, len(texts))
+	for i, text := range texts {
+		sep := "-"
+		if i == len(texts)-1 {
+			sep = " "
+		}
+		lines[i] = code + sep + text
+	}
+	return lines
+}
+
+func errorReply(s *dialogue.Session, why error) []byte {
+	text := ""
+	switch {
+	case errors.Is(why, dialogue.ErrPipelined):
+		text = "554 5.5.0 SMTP protocol synchronization"
+	case errors.Is(why, dialogue.ErrLineTooLong):
+		text = "500 5.5.2 Line too long"
+	case errors.Is(why, dialogue.ErrAmbiguousEnd):
+		text = "550 5.5.2 A lone dot must stand between two CRLF"
+	case errors.Is(why, dialogue.ErrMalformed):
+		text = "500 5.5.2 Command not recognized"
+	case errors.Is(why, dialogue.ErrTooMany):
+		text = "421 4.7.0 " + s.Hostname() + " Too many errors, closing transmission channel"
+	case errors.Is(why, dialogue.ErrTimeout):
+		text = "421 4.4.2 " + s.Hostname() + " Timeout, closing transmission channel"
+	case errors.Is(why, dialogue.ErrBackend):
+		text = "421 " + smtpUnavailable(why) + " " + s.Hostname() + " " +
+			dialogue.UnavailableText(why, "Service not available, closing transmission channel")
+	default:
+		return nil
+	}
+	return dialogue.CRLF([]string{text})
+}
+
+// smtpUnavailable is the status code of a backend's absence (RFC 3463 sections 3.4
+// and 3.8).
+func smtpUnavailable(why error) string {
+	if dialogue.UnavailableForTLS(why) {
+		return "4.7.5"
+	}
+	return "4.3.2"
+}
+
+func request(s *dialogue.Session, hello string) error {
+	if _, err := smtpExpect(s, "220", dialogue.ErrRefused); err != nil {
+		return err
+	}
+	if err := s.Reply(hello + " " + s.Hostname()); err != nil {
+		return err
+	}
+	lines, err := smtpExpect(s, "250", dialogue.ErrRefused)
+	if err != nil {
+		return err
+	}
+	offered := slices.ContainsFunc(lines[1:], func(text string) bool {
+		return strings.EqualFold(strings.TrimSpace(text), "STARTTLS")
+	})
+	s.SetPlaintextLogin(slices.ContainsFunc(lines[1:], isSMTPAuth))
+	if !offered {
+		return dialogue.ErrNotOffered
+	}
+	if err := s.Reply("STARTTLS"); err != nil {
+		return err
+	}
+	_, err = smtpExpect(s, "220", dialogue.ErrRefused)
+	return err
+}
+
+// isSMTPAuth knows the keyword of RFC 4954 section 3, and how it was written before.
+func isSMTPAuth(text string) bool {
+	verb, _ := dialogue.SplitVerb(text)
+	return verb == "AUTH" || strings.HasPrefix(verb, "AUTH=")
+}
+
+// smtpExpect reads one reply, of any number of lines, and returns their texts.
+func smtpExpect(s *dialogue.Session, want string, otherwise error) (texts []string, err error) {
+	for {
+		line, err := s.ReadLine()
+		if err != nil {
+			return nil, err
+		}
+		code, sep, text, ok := smtpReplyLine(line)
+		if !ok {
+			return nil, dialogue.ErrMalformed
+		}
+		if code != want {
+			return nil, dialogue.Refusal(otherwise, line)
+		}
+		texts = append(texts, text)
+		if sep == ' ' {
+			return texts, nil
+		}
+	}
+}
+
+// smtpReplyLine splits "250-text" and "250 text"; the bare code is a last line.
+func smtpReplyLine(line string) (code string, sep byte, text string, ok bool) {
+	if len(line) < 3 || strings.Trim(line[:3], "0123456789") != "" {
+		return "", 0, "", false
+	}
+	if len(line) == 3 {
+		return line, ' ', "", true
+	}
+	return line[:3], line[3], line[4:], line[3] == ' ' || line[3] == '-'
+}

@@ -1,0 +1,10 @@
+package smtp_test
+
+import (
+	"testing"
+
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue/dialoguetest"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/smtp"
+)
+
+func TestTranscripts(t *testing.T) { dialoguetest.Play(t, smtp.Protocol, smtp.LMTP) }

@@ -1,0 +1,186 @@
+package upgrade
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/l4starttls/caddy-l4-starttls/internal/prefixconn"
+
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
+)
+
+// StartTLS does the TLS handshake on the open connection, as the server or the
+// client that the Conn was made as. It waits for a Read or Write in progress, and
+// ends with ctx or after Config.HandshakeTimeout, whichever is sooner.
+//
+// Bytes that were read in plaintext but not consumed are never delivered as if they
+// had come over TLS: a server takes them for the beginning of a ClientHello if
+// they look like one, all else is ErrPipelined. After an error the connection is
+// of no further use, and not a byte in plaintext follows.
+func (c *Conn) StartTLS(ctx context.Context) error { return c.startTLS(ctx, nil, nil) }
+
+// startTLS is StartTLS with what has been read from the connection elsewhere, and
+// with the go-ahead to send if all is well.
+func (c *Conn) startTLS(ctx context.Context, read, goAhead []byte) error {
+	stop := context.AfterFunc(ctx, func() { _ = c.raw.SetDeadline(longAgo) })
+	defer stop()
+	c.readMu.Lock()
+	defer c.readMu.Unlock()
+	c.writeMu.Lock()
+	defer c.writeMu.Unlock()
+	if c.tls.Load() != nil {
+		return errors.New("upgrade: TLS is already active")
+	}
+	if err := c.Err(); err != nil {
+		return err
+	}
+	c.raw.Unread(append(c.line, read...))
+	c.line = nil
+	early, err := c.boundary(goAhead)
+	if err == nil {
+		err = interrupted(ctx, c.handshake(ctx, stop, early))
+	}
+	if err != nil {
+		c.spoil(err)
+	}
+	return c.Err()
+}
+
+// boundary is the one place where plaintext ends. It is passed before the
+// go-ahead is sent, and nothing that was read before it is read after it, but for
+// a ClientHello where the protocol has no go-ahead to wait for: that is what it returns.
+func (c *Conn) boundary(goAhead []byte) (early []byte, err error) {
+	early = make([]byte, c.raw.Buffered())
+	if len(early) > 0 {
+		if _, err := io.ReadFull(c.raw, early); err != nil {
+			return nil, err
+		}
+		if c.client || goAhead != nil || early[0] != dialogue.RecordTypeHandshake {
+			return nil, ErrPipelined
+		}
+	}
+	if goAhead != nil {
+		if _, err := c.raw.Write(goAhead); err != nil {
+			return nil, fmt.Errorf("%w: %w", dialogue.ErrHandshake, dialogue.AsNegotiationError(err))
+		}
+	}
+	return early, nil
+}
+
+// handshake runs with both locks held. The context's end reaches it through the
+// deadline that stop guards, so no goroutine has to watch it.
+func (c *Conn) handshake(ctx context.Context, stop func() bool, early []byte) error {
+	config, err := c.tlsConfig()
+	if err != nil {
+		return err
+	}
+	below := &transport{prefixconn.New(c.raw, early), c}
+	t := tls.Server(below, config)
+	if c.client {
+		t = tls.Client(below, config)
+	}
+	deadline := time.Now().Add(c.config.handshakeTimeout())
+	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
+		deadline = d
+	}
+	if err := c.raw.SetDeadline(deadline); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	direct := c.plain.outcome.ImplicitTLS && c.proto.DirectALPN
+	if direct {
+		if err := requireALPN(context.WithoutCancel(ctx), below, config); err != nil {
+			return err
+		}
+	}
+	if err := t.HandshakeContext(c.withRequestedName(context.WithoutCancel(ctx))); err != nil {
+		return handshakeError(err)
+	}
+	if !stop() && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if direct && t.ConnectionState().NegotiatedProtocol == "" {
+		return ErrNoALPN
+	}
+	if err := c.raw.SetDeadline(time.Time{}); err != nil {
+		return err
+	}
+	c.plain.introduction = nil
+	c.tls.Store(t)
+	c.negotiated.Store(true)
+	return nil
+}
+
+type requestedNameKey struct{}
+
+func (c *Conn) withRequestedName(ctx context.Context) context.Context {
+	return context.WithValue(ctx, requestedNameKey{}, c.plain.outcome.ServerName)
+}
+
+// RequestedName is for the callbacks of a tls.Config: with the context of a
+// ClientHelloInfo it returns Outcome.ServerName of the connection, or nothing.
+func RequestedName(ctx context.Context) string {
+	name, _ := ctx.Value(requestedNameKey{}).(string)
+	return name
+}
+
+// tlsConfig is the caller's, untouched, or for a client a clone that verifies
+// against the protocol's ids.
+func (c *Conn) tlsConfig() (*tls.Config, error) {
+	config := c.config.TLS
+	switch {
+	case !c.client && config == nil:
+		return nil, errors.New("no TLS configuration with a certificate")
+	case !c.client:
+		return config, nil
+	case config == nil:
+		config = new(tls.Config)
+	}
+	config = config.Clone()
+	if config.NextProtos == nil && c.proto != nil {
+		config.NextProtos = c.proto.ALPN
+	}
+	if config.ServerName == "" && !config.InsecureSkipVerify {
+		return nil, errors.New("no server name to verify the certificate against")
+	}
+	return config, nil
+}
+
+// handshakeError names a peer that never began TLS apart from one that failed at it.
+func handshakeError(err error) error {
+	var header tls.RecordHeaderError
+	if errors.As(err, &header) {
+		return fmt.Errorf("%w: first bytes %x", ErrNotTLS, header.RecordHeader)
+	}
+	return fmt.Errorf("%w: %w", dialogue.ErrHandshake, err)
+}
+
+// A transport is what crypto/tls reads. It keeps apart an end that close_notify
+// announced, which crypto/tls reports by itself, and one that it did not.
+type transport struct {
+	*prefixconn.Conn
+	conn *Conn
+}
+
+// Write implements io.Writer. The handshake has a deadline of its own.
+func (t *transport) Write(p []byte) (int, error) {
+	if t.conn.tls.Load() == nil {
+		return t.Conn.Write(p)
+	}
+	return t.conn.writeRaw(p)
+}
+
+// Read implements io.Reader.
+func (t *transport) Read(p []byte) (int, error) {
+	n, err := t.Conn.Read(p)
+	if n == 0 && errors.Is(err, io.EOF) {
+		return 0, ErrTruncated
+	}
+	return n, err
+}
