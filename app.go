@@ -3,7 +3,6 @@ package l4starttls
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
@@ -81,36 +80,67 @@ func manageNames(ctx caddy.Context, names []string) error {
 // register asks for certificates for the hostnames of a handler, when it is
 // provisioned.
 func (a *App) register(hostnames []string) error {
-	var internal []string
+	var internal, own []string
 	for _, name := range hostnames {
 		if _, ok := a.names[name]; ok {
 			continue
 		}
 		a.names[name] = struct{}{}
-		if a.needsInternalIssuer(name) {
+		switch {
+		case a.isNamed(name):
+		case a.needsInternalIssuer(name):
 			internal = append(internal, name)
+		case a.catchAll().OnDemand:
+			own = append(own, name)
 		}
 	}
-	if len(internal) == 0 {
-		return nil
+	if err := a.useInternalIssuer(internal); err != nil {
+		return err
 	}
-	return a.useInternalIssuer(internal)
+	return a.addPolicy(own, a.ownPolicy())
 }
 
-// needsInternalIssuer tells whether no public CA would sign for the name, and the
-// user's policies neither name it nor have the internal CA sign everything. The
-// rules are those that Caddy's HTTP app applies to the names of sites.
-func (a *App) needsInternalIssuer(name string) bool {
-	policies := a.tls.Automation.Policies
-	for _, policy := range policies {
-		if slices.Contains(policy.Subjects(), name) {
-			return false
-		}
-		if len(policy.Subjects()) == 0 && allInternal(policy.Issuers) {
-			return false
+// isNamed reports whether a policy of the user's is for the name, and not just for all
+// names. It is obeyed then, whatever it says.
+func (a *App) isNamed(name string) bool {
+	for _, policy := range a.tls.Automation.Policies {
+		for _, subject := range policy.Subjects() {
+			if certmagic.MatchWildcard(name, subject) {
+				return true
+			}
 		}
 	}
-	ip := certmagic.SubjectIsIP(name) && len(policies) == 0
+	return false
+}
+
+// catchAll is the user's policy for all names, or an empty one.
+func (a *App) catchAll() *caddytls.AutomationPolicy {
+	for _, policy := range a.tls.Automation.Policies {
+		if len(policy.Subjects()) == 0 {
+			return policy
+		}
+	}
+	return new(caddytls.AutomationPolicy)
+}
+
+// ownPolicy inherits all from the user's catch-all policy, but for obtaining certificates
+// during handshakes: the names are known, as those of sites are, which get policies of
+// their own, too.
+func (a *App) ownPolicy() *caddytls.AutomationPolicy {
+	policy := *a.catchAll()
+	policy.OnDemand = false
+	policy.ManagersRaw, policy.Managers = nil, nil
+	return &policy
+}
+
+// needsInternalIssuer reports whether no public CA would sign for the name, and the
+// user's policies do not have the internal CA sign everything. The
+// rules are those that Caddy's HTTP app applies to the names of sites.
+func (a *App) needsInternalIssuer(name string) bool {
+	if allInternal(a.catchAll().Issuers) {
+		return false
+	}
+	ip := certmagic.SubjectIsIP(name) && len(a.tls.Automation.Policies) == 0
 	return ip || !certmagic.SubjectQualifiesForPublicCert(name)
 }
 
@@ -124,21 +154,25 @@ func allInternal(issuers []certmagic.Issuer) bool {
 }
 
 // useInternalIssuer adds a policy for the names. It inherits all but the issuer
-// from the user's catch-all policy, if there is one.
+// from the user's catch-all policy.
 func (a *App) useInternalIssuer(names []string) error {
-	policy := new(caddytls.AutomationPolicy)
-	for _, p := range a.tls.Automation.Policies {
-		if len(p.Subjects()) == 0 {
-			*policy = *p
-			break
-		}
+	if len(names) == 0 {
+		return nil
 	}
 	issuer := new(caddytls.InternalIssuer)
 	if err := issuer.Provision(a.ctx); err != nil {
 		return fmt.Errorf("setting up internal issuer: %w", err)
 	}
-	policy.SubjectsRaw = names
+	policy := a.ownPolicy()
 	policy.Issuers = []certmagic.Issuer{issuer}
+	return a.addPolicy(names, policy)
+}
+
+func (a *App) addPolicy(names []string, policy *caddytls.AutomationPolicy) error {
+	if len(names) == 0 {
+		return nil
+	}
+	policy.SubjectsRaw = names
 	if err := a.tls.AddAutomationPolicy(policy); err != nil {
 		return fmt.Errorf("adding automation policy for %q: %w", names, err)
 	}
