@@ -203,12 +203,14 @@ func TestNegotiationNeedsNoGoroutine(t *testing.T) {
 		s.after = line
 	}
 	trust := serve(t, sites...).trust()
+	gone := func() bool { return stacks().ours() == 0 }
+	require.Eventually(t, gone, patience, 10*time.Millisecond, "sessions of other tests")
 	for _, s := range sites {
 		p := s.requireUpgraded(t, trust, step{})
 		require.Equal(t, 1, await(t, seen).ours(), s.protocol)
 		require.NoError(t, p.raw.Close())
 		require.NoError(t, s.backend.await())
-		require.Eventually(t, func() bool { return stacks().ours() == 0 }, patience, 10*time.Millisecond, s.protocol)
+		require.Eventually(t, gone, patience, 10*time.Millisecond, s.protocol)
 	}
 }
 
