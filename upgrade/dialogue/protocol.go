@@ -1,20 +1,3 @@
-// Package dialogue is the kit that protocols are made of: what a Protocol is, the Session in
-// which it plays its part of the plaintext phase, and the Filter by which a client is joined
-// to a backend. Most protocols need a screen or two of it.
-//
-// A protocol of commands and replies joins its sides with a CommandFilter, to which it
-// gives its grammar; the rules that keep a client from a backend which reads more
-// leniently than we do are in there. Other protocols keep to the same rules:
-//
-//   - What is not understood is refused, not forwarded, for as long as a filter keeps
-//     anything from either side.
-//   - No more is pending than is bounded: commands without a reply, bytes that wait. At the
-//     bound nothing is read, and nothing is dropped.
-//   - What a backend grants to the proxy's address is never the client's.
-//   - A filter leaves on the success of what ends the need for it, never on a failure.
-//   - What is passed on is unchanged to the byte, and payload passes from where it lies.
-//
-// The package knows nothing of Caddy and does no I/O but through a Session.
 package dialogue
 
 // A Protocol says how one protocol upgrades to TLS. A nil function is a role
