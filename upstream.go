@@ -203,7 +203,7 @@ func (u *Upstream) Handle(cx *layer4.Connection, next layer4.Handler) error {
 		return nil
 	case err == nil:
 		u.logUpgrade(cx, conn)
-		joined := upgrade.ServeUpgraded(down, u.proto, config)
+		joined := upgrade.ServeUpgraded(down, conn)
 		up.join(joined, conn)
 		joined.Returned(nil)
 		return nil

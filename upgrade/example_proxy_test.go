@@ -77,7 +77,7 @@ func lookThrough(addr string) string {
 			upgrade.RejectClient(down, upgrade.SMTP, config, err)
 			return
 		}
-		_ = copyBoth(upgrade.ServeUpgraded(down, upgrade.SMTP, config), up)
+		_ = copyBoth(upgrade.ServeUpgraded(down, up), up)
 	}()
 	go func() { _, _ = io.WriteString(client, "EHLO old.example\r\n") }()
 	all, _ := io.ReadAll(client)

@@ -10,19 +10,18 @@ import (
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 )
 
-// ServeUpgraded joins a client that expects a server in plaintext which starts afresh, and
-// gets one that we have upgraded to: the client is greeted, in
-// words of our own, since what the server said in plaintext is not to be relied on. The
-// config is the one that the server was upgraded to with. Whoever made down closes
-// it.
-func ServeUpgraded(down net.Conn, proto *Protocol, config *Config) *Joined {
-	c := serving(down, proto, config)
+// ServeUpgraded joins a client that expects a server in plaintext which starts afresh with
+// one that we have upgraded to, by Request or Dial. The client is greeted in words of our
+// own, since what the server said in plaintext is not to be relied on. What the protocol has
+// kept of it reaches the filter. Whoever made down closes it; up is the caller's, too.
+func ServeUpgraded(down net.Conn, up *Conn) *Joined {
+	c := serving(down, up.proto, up.config)
 	_, _ = c.Write(c.greeting()) // a client that is gone is noticed by the next Read
 	backend := dialogue.Unheard
-	if proto.Greeting != "" {
+	if up.proto.Greeting != "" {
 		backend = dialogue.Greeted
 	}
-	return join(c, dialogue.Situation{Backend: backend, Upgraded: true})
+	return join(c, dialogue.Situation{Backend: backend, Upgraded: true, Kept: up.plain.kept})
 }
 
 // RejectClient tells such a client that there is no server for it, in the words of

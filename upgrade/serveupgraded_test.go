@@ -45,7 +45,7 @@ func TestServeUpgradedGreets(t *testing.T) {
 			"localhost":      nil,
 		} {
 			client := newScriptedClient(0)
-			x := ServeUpgraded(client, p, config)
+			x := ServeUpgraded(client, newConn(nil, p, config, true))
 			want := ""
 			if greeting, ok := greetings[p]; ok {
 				want = fmt.Sprintf(greeting, name)
@@ -69,7 +69,7 @@ func TestServeUpgradedPassesEverything(t *testing.T) {
 			continue
 		}
 		client := newScriptedClient(0)
-		x := ServeUpgraded(client, p, upstreamConfig())
+		x := ServeUpgraded(client, newConn(nil, p, upstreamConfig(), true))
 		client.take()
 		client.say([]byte(every), true)
 		got, err := io.ReadAll(x)
@@ -87,7 +87,7 @@ func TestServeUpgradedPassesEverything(t *testing.T) {
 // The configuration is shared with other connections.
 func TestServeUpgradedLeavesTheConfigAlone(t *testing.T) {
 	config := upstreamConfig()
-	ServeUpgraded(newScriptedClient(0), SMTP, config)
+	ServeUpgraded(newScriptedClient(0), newConn(nil, SMTP, config, true))
 	require.Equal(t, "client.example", config.Hostname)
 }
 
@@ -259,3 +259,17 @@ func TestRejectClientWaitsForNobody(t *testing.T) {
 type halfPipe struct{ net.Conn }
 
 func (*halfPipe) CloseWrite() error { return nil }
+
+// What Request has kept of the server's plaintext is the filter's to know.
+func TestServeUpgradedHandsOnWhatWasKept(t *testing.T) {
+	var got dialogue.Situation
+	p := &Protocol{Name: "kept", Join: func(s dialogue.Situation) dialogue.Filter {
+		got = s
+		return nil
+	}}
+	up := newConn(nil, p, upstreamConfig(), true)
+	up.plain.kept = []byte("salt")
+	ServeUpgraded(newScriptedClient(0), up)
+	require.Equal(t, "salt", string(got.Kept))
+	require.True(t, got.Upgraded)
+}
