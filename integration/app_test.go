@@ -191,7 +191,7 @@ func (c *instance) certificates() map[string]string {
 // again makes more use of a session, in protocols where a client can say the same
 // thing twice.
 func (s *site) again(p *peer) error {
-	steps := s.conversation().use
+	steps := s.talk.use
 	switch s.protocol {
 	case "sieve":
 		steps = steps[1:] // the announcement comes once

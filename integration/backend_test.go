@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/l4starttls/caddy-l4-starttls/internal/testkit/lenient"
 )
 
 // A backend records who dials it and every byte that arrives.
@@ -36,7 +38,7 @@ type recording struct {
 func newBackend(t testing.TB, protocol string, script []step) *backend {
 	t.Helper()
 	if script == nil {
-		return startBackend(t, servers[protocol])
+		return startBackend(t, serverOf(t, protocol))
 	}
 	return startBackend(t, func(conn net.Conn) error {
 		err := newPeer(conn, nil).run(script)
@@ -151,7 +153,58 @@ func (b *backend) await() error {
 	}
 }
 
-// servers play one side of each protocol, as a backend without TLS does.
+// serverOf plays a backend without TLS of its own, or a lenient one where nothing in
+// particular is wanted of it.
+func serverOf(t testing.TB, protocol string) func(net.Conn) error {
+	t.Helper()
+	if serve, ok := servers[protocol]; ok {
+		return serve
+	}
+	_, err := lenient.New(protocol)
+	require.NoError(t, err, "%s needs a server to be tested with", protocol)
+	return func(conn net.Conn) error { return serveLeniently(conn, protocol, true) }
+}
+
+// serveLeniently is a server that must not see what is not for a backend.
+func serveLeniently(conn net.Conn, protocol string, greet bool) error {
+	server, err := lenient.New(protocol)
+	if err != nil {
+		return err
+	}
+	answer := server.Greeting()
+	if !greet {
+		answer = nil
+	}
+	for p := make([]byte, 4096); ; {
+		if _, err := conn.Write(answer); err != nil {
+			return nil
+		}
+		n, err := conn.Read(p)
+		answer = server.Feed(p[:n])
+		switch {
+		case len(server.Forbidden()) > 0:
+			return fmt.Errorf("not for a backend: %q", server.Forbidden())
+		case err != nil:
+			return nil
+		}
+	}
+}
+
+// serveInside serves a client of the upgrader's.
+func (u *upgrader) serveInside(conn net.Conn) error {
+	name := u.proto.Name
+	begin, ok := lineSessions[name]
+	switch {
+	case u.proto.Greeting == "" && servers[name] != nil:
+		return servers[name](conn)
+	case ok:
+		return serveLines(conn, "", begin())
+	}
+	return serveLeniently(conn, name, u.proto.Greeting == "")
+}
+
+// servers are those of which some test wants more than of a lenient one: they know what has
+// to come before what.
 var servers = map[string]func(net.Conn) error{
 	"smtp":     func(c net.Conn) error { return serveLines(c, "220 backend.example ESMTP\r\n", lineSessions["smtp"]()) },
 	"lmtp":     func(c net.Conn) error { return serveLines(c, "220 backend.example LMTP\r\n", lineSessions["lmtp"]()) },

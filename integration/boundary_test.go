@@ -22,7 +22,7 @@ func TestBytesBehindTheRequestEndTheConnection(t *testing.T) {
 	c := serve(t, sites...)
 	for _, s := range sites {
 		t.Run(s.protocol, func(t *testing.T) {
-			talk := s.conversation()
+			talk := s.talk
 			p := s.requireEnd(t, c, append(append([]step{}, talk.greet...), step{SendText: talk.request + talk.inject}))
 			if talk.goAhead != "" {
 				require.False(t, regexp.MustCompile(talk.goAhead).MatchString(latin1(p.fresh)), "go-ahead in %q", p.fresh)
@@ -41,7 +41,7 @@ func TestBytesThatMatchersHavePrefetchedEndTheConnection(t *testing.T) {
 	c := serve(t, sites...)
 	for _, s := range sites {
 		t.Run(s.protocol, func(t *testing.T) {
-			s.requireEnd(t, c, []step{{SendText: s.openly() + s.conversation().request + s.conversation().inject}})
+			s.requireEnd(t, c, []step{{SendText: s.openly() + s.talk.request + s.talk.inject}})
 			s.requireNothingInjected(t)
 			s.requireUpgraded(t, c.trust(), step{})
 		})
@@ -56,7 +56,7 @@ func TestPrefetchedBytesBeyondOneReadEndTheConnection(t *testing.T) {
 	padding := "NOOP " + strings.Repeat("x", oneRead-len("NOOP \r\n"+request)) + "\r\n"
 	near, far := net.Pipe()
 	t.Cleanup(func() { _, _ = near.Close(), far.Close() })
-	done := handlePassthrough(t, "smtp", near, padding+request+conversations["smtp"].inject)
+	done := handlePassthrough(t, "smtp", near, padding+request+conversationOf(t, "smtp").inject)
 	p := newPeer(far, nil)
 	require.NoError(t, p.run([]step{{Expect: `^220 `}, {Expect: `^250 `}, {Expect: `^554 `}}))
 	require.NoError(t, far.Close())
@@ -65,7 +65,7 @@ func TestPrefetchedBytesBeyondOneReadEndTheConnection(t *testing.T) {
 
 // openly is what the client says in clear ahead of the request.
 func (s *site) openly() (all string) {
-	for _, step := range s.conversation().greet {
+	for _, step := range s.talk.greet {
 		all += step.SendText
 	}
 	return all
@@ -78,7 +78,7 @@ func TestPlaintextAfterTheGoAheadEndsTheConnection(t *testing.T) {
 	c := serve(t, sites...)
 	for _, s := range sites {
 		t.Run(s.protocol, func(t *testing.T) {
-			talk := s.conversation()
+			talk := s.talk
 			p := s.requireEnd(t, c, append(talk.ask(), step{SendText: talk.inject + "and so on and so on"}))
 			if len(p.fresh) > 0 {
 				require.Equal(t, byte(21), p.fresh[0], "neither an end nor a TLS alert: %q", p.fresh)
@@ -114,7 +114,7 @@ func (s *site) requireEnd(t *testing.T, c *instance, script []step) *peer {
 func (s *site) requireNothingInjected(t *testing.T) {
 	t.Helper()
 	require.NoError(t, s.backend.await())
-	require.NotContains(t, string(s.backend.received()), s.conversation().marker)
+	require.NotContains(t, string(s.backend.received()), s.talk.marker)
 	if p, _ := upgrade.Lookup(s.protocol); !p.EarlyDial {
 		require.Zero(t, s.backend.dialled(), "backend was dialled")
 	}

@@ -168,6 +168,7 @@ func freeAddress(t testing.TB) string { t.Helper(); return testkit.FreeAddress(t
 // A site is one layer-4 server that upgrades a protocol in front of a backend.
 type site struct {
 	protocol string
+	talk     *conversation
 	address  string
 	backend  *backend
 	names    []string      // default: those that the protocol's clients ask for
@@ -181,7 +182,7 @@ type site struct {
 // newSite makes one, with a backend that knows the protocol.
 func newSite(t testing.TB, protocol string) *site {
 	t.Helper()
-	return &site{protocol: protocol, address: freeAddress(t), backend: newBackend(t, protocol, nil)}
+	return &site{protocol: protocol, talk: conversationOf(t, protocol), address: freeAddress(t), backend: newBackend(t, protocol, nil)}
 }
 
 // hostnames are the names that the site is for.

@@ -2,103 +2,176 @@ package integration_test
 
 import (
 	"crypto/tls"
+	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue/dialoguetest"
 )
 
-// A conversation is what a well-behaved client of a protocol says and hears, and
-// what an attacker puts behind its upgrade request.
+// A conversation is what a protocol's clients and servers say and hear: what is in the
+// file <protocol>.session.txt in the protocol's folder.
 type conversation struct {
 	greet   []step // up to the request
 	request string
 	goAhead string // pattern of the answer; none: the ClientHello follows at once
 	use     []step // what a client does inside TLS, to see that the backend is there
-	inject  string
+	inject  string // what an attacker puts behind the request
 	marker  string // in inject, for the backend's eyes
+
+	refused  refusedClient
+	clear    *clearClient // nil: a client cannot stay in plaintext
+	canary   string
+	upstream upstreamScript
+}
+
+// A refusedClient is one that has no upstream: what it says to be told so, and the pattern
+// of what it hears. NAME is the server's, WHY the reason.
+type refusedClient struct{ ask, pattern string }
+
+// A clearClient stays in plaintext: what it says that only a backend can answer, and what
+// it hears then, and if there is none.
+type clearClient struct {
+	send       []step
+	none, some string
+}
+
+// An upstreamScript is what a server says that can upgrade.
+type upstreamScript struct {
+	asked   []step // up to the request
+	goAhead string
+	refusal string
+	without []step // one that has no upgrade, up to where it has said so
 }
 
 const (
-	xmppHeader   = "<stream:stream to='example.org' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>"
-	ldapStartTLS = "\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037"
-	ldapBind     = "\x30\x13\x02\x01\x02\x60\x0e\x02\x01\x03\x04\x05cn=me\x80\x02pw"
-	sslRequest   = "\x00\x00\x00\x08\x04\xd2\x16\x2f"
-	startup      = "\x00\x00\x00\x14\x00\x03\x00\x00user\x00alice\x00\x00"
+	xmppHeader = "<stream:stream to='example.org' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>"
+	ldapBind   = "\x30\x13\x02\x01\x02\x60\x0e\x02\x01\x03\x04\x05cn=me\x80\x02pw"
+	sslRequest = "\x00\x00\x00\x08\x04\xd2\x16\x2f"
+	startup    = "\x00\x00\x00\x14\x00\x03\x00\x00user\x00alice\x00\x00"
 )
 
-var conversations = map[string]*conversation{
-	"smtp": {
-		greet: []step{
-			{Expect: `^220 `}, {SendText: "EHLO client.example\r\n"}, {Expect: `250[ -]STARTTLS\r\n`},
-		},
-		request: "STARTTLS\r\n", goAhead: `^220 .*\r\n$`,
-		use:    []step{{TLSSendText: "EHLO inside.example\r\n"}, {Expect: `(?s)^250-backend\.example.*250 8BITMIME\r\n$`}},
-		inject: "MAIL FROM:<injected@evil.example>\r\n", marker: "injected",
-	},
-	"lmtp": {
-		greet: []step{
-			{Expect: `^220 `}, {SendText: "LHLO client.example\r\n"}, {Expect: `250[ -]STARTTLS\r\n`},
-		},
-		request: "STARTTLS\r\n", goAhead: `^220 .*\r\n$`,
-		use:    []step{{TLSSendText: "LHLO inside.example\r\n"}, {Expect: `(?s)^250-backend\.example.*250 8BITMIME\r\n$`}},
-		inject: "MAIL FROM:<injected@evil.example>\r\n", marker: "injected",
-	},
-	"imap": {
-		greet:   []step{{Expect: `^\* OK `}},
-		request: "a STARTTLS\r\n", goAhead: `^a OK .*\r\n$`,
-		use:    []step{{TLSSendText: "b NOOP\r\n"}, {Expect: `^b OK done\r\n$`}},
-		inject: "injected NOOP\r\n", marker: "injected",
-	},
-	"pop3": {
-		greet:   []step{{Expect: `^\+OK `}},
-		request: "STLS\r\n", goAhead: `^\+OK .*\r\n$`,
-		use:    []step{{TLSSendText: "USER alice\r\n"}, {Expect: `^\+OK done\r\n$`}},
-		inject: "USER injected\r\n", marker: "injected",
-	},
-	"sieve": {
-		greet:   []step{{Expect: `(?s)"STARTTLS"\r\n.*OK.*\r\n$`}},
-		request: "STARTTLS\r\n", goAhead: `^OK.*\r\n$`,
-		use: []step{
-			{Expect: `(?s)^"IMPLEMENTATION" "backend".*\r\nOK.*\r\n$`}, {TLSSendText: "NOOP \"x\"\r\n"}, {Expect: `^OK \(TAG "x"\)`},
-		},
-		inject: "NOOP \"injected\"\r\n", marker: "injected",
-	},
-	"ldap": {
-		request: ldapStartTLS, goAhead: `(?s)^\x30.\x02\x01\x01\x78.\x0a\x01\x00.*$`,
-		use:    []step{{TLSSendText: ldapBind}, {Expect: `(?s)^\x30.\x02\x01\x02\x61.\x0a\x01\x00`}},
-		inject: ldapBind, marker: "cn=me",
-	},
-	"postgres": {
-		request: sslRequest, goAhead: `^S$`,
-		use:    []step{{TLSSendText: startup}, {Expect: `(?s)^R.*SCRAM-SHA-256\x00\x00$`}},
-		inject: startup, marker: "alice",
-	},
-	"xmpp": {
-		greet:   []step{{SendText: xmppHeader}, {Expect: `(?s)^<.*<starttls .*</stream:features>$`}},
-		request: "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>", goAhead: `^<proceed [^>]*>$`,
-		use:    []step{{TLSSendText: xmppHeader}, {Expect: `(?s)^<.*PLAIN.*</stream:features>$`}},
-		inject: "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>injected</auth>", marker: "injected",
-	},
-	"line": {
-		greet:   []step{{Expect: `^READY\r\n$`}},
-		request: "STARTTLS\r\n",
-		use:     []step{{TLSSendText: "hello\r\n"}, {Expect: `^GOT hello\r\n$`}},
-		inject:  "INJECTED\r\n", marker: "INJECTED",
-	},
+// A talk reads a protocol's session, each dialogue as steps of one side.
+type talk struct {
+	t testing.TB
+	*dialoguetest.Session
 }
 
-// Every protocol in the table has a conversation, so that nothing here leaves out a
-// new one in silence.
-func TestEveryProtocolHasAConversation(t *testing.T) {
-	for _, p := range upgrade.Protocols() {
-		require.Contains(t, conversations, p.Name)
-		require.Contains(t, servers, p.Name)
+// conversationOf is that of a protocol. One that lacks what a test needs fails it.
+func conversationOf(t testing.TB, protocol string) *conversation {
+	t.Helper()
+	p, err := upgrade.Lookup(protocol)
+	require.NoError(t, err)
+	found, err := filepath.Glob("../upgrade/*/testdata/" + protocol + ".txt")
+	require.NoError(t, err)
+	require.Len(t, found, 1, "%s needs a folder with transcripts", protocol)
+	session, err := dialoguetest.ReadSession(filepath.Dir(found[0]), p)
+	require.NoError(t, err)
+	s := talk{t, session}
+	c := &conversation{use: s.inside("use"), inject: s.said("injection"), marker: s.dialogue("injection").Option("marker")}
+	require.NotEmpty(t, c.marker, "%s: the injection needs a marker", protocol)
+	require.Contains(t, c.inject, c.marker, protocol)
+	c.setUpgrade(t, s.steps("upgrade", 'C'))
+	c.refused = s.refused("no backend")
+	if session.Has("plaintext") {
+		some, none := s.refused("plaintext"), s.refused("plaintext without a backend")
+		require.Equal(t, some.ask, none.ask, protocol)
+		c.clear = &clearClient{[]step{{SendText: some.ask}}, none.pattern, some.pattern}
 	}
+	c.canary = canary + "\r\n"
+	if session.Has("canary") {
+		c.canary = s.said("canary")
+	}
+	require.Contains(t, c.canary, canary, protocol)
+	c.upstream = upstreamScript{
+		asked: s.steps("server asked", 'S'), goAhead: s.said("server consents"), refusal: s.said("server refuses"),
+		without: s.steps("server without the upgrade", 'S'),
+	}
+	return c
 }
 
-func (s *site) conversation() *conversation { return conversations[s.protocol] }
+// setUpgrade takes the client's last words for the request.
+func (c *conversation) setUpgrade(t testing.TB, steps []step) {
+	t.Helper()
+	last := len(steps) - 1
+	if steps[last].Expect != "" {
+		c.goAhead = steps[last].Expect
+		last--
+	}
+	require.GreaterOrEqual(t, last, 0, "an upgrade without a request")
+	c.request, c.greet = steps[last].SendText, steps[:last]
+	require.NotEmpty(t, c.request, "an upgrade without a request")
+}
+
+func (s talk) dialogue(title string) *dialoguetest.Dialogue {
+	s.t.Helper()
+	d, err := s.Dialogue(title)
+	require.NoError(s.t, err)
+	return d
+}
+
+// steps are those of one side, which expects what is said by the other. The first named
+// group of a pattern is kept, for {name} in what is said later.
+func (s talk) steps(title string, who byte) (steps []step) {
+	s.t.Helper()
+	for _, d := range s.dialogue(title).Steps {
+		if d.Who == who {
+			require.Empty(s.t, d.Pattern, title)
+			steps = append(steps, step{SendText: string(d.Data)})
+			continue
+		}
+		require.NotEmpty(s.t, d.Pattern, "%s: a pattern is needed, not %q", title, d.Data)
+		steps = append(steps, step{Expect: d.Pattern, Save: strings.Join(regexp.MustCompile(d.Pattern).SubexpNames(), "")})
+	}
+	return steps
+}
+
+// inside are the steps of a client inside TLS.
+func (s talk) inside(title string) []step {
+	s.t.Helper()
+	steps := s.steps(title, 'C')
+	for i := range steps {
+		steps[i].TLSSendText, steps[i].SendText = steps[i].SendText, ""
+	}
+	return steps
+}
+
+// said is what is said in a dialogue of one side alone.
+func (s talk) said(title string) string {
+	s.t.Helper()
+	steps := s.dialogue(title).Steps
+	require.Len(s.t, steps, 1, title)
+	require.NotEmpty(s.t, steps[0].Data, title)
+	return string(steps[0].Data)
+}
+
+// refused is a client that says something or nothing, and hears something.
+func (s talk) refused(title string) (r refusedClient) {
+	s.t.Helper()
+	for _, step := range s.steps(title, 'C') {
+		r.ask += step.SendText
+		r.pattern += step.Expect
+	}
+	require.NotEmpty(s.t, r.pattern, title)
+	return r
+}
+
+// Every protocol in the table has a conversation and a server, so that nothing here leaves
+// out a new one in silence.
+func TestEveryProtocolHasAConversation(t *testing.T) {
+	var insist []string
+	for _, p := range upgrade.Protocols() {
+		if conversationOf(t, p.Name).clear == nil {
+			insist = append(insist, p.Name)
+		}
+		require.NotNil(t, serverOf(t, p.Name))
+	}
+	require.Equal(t, []string{"line", "xmpp"}, insist, "who else cannot stay in plaintext?")
+}
 
 // ask says all of it up to and including the request, and hears the go-ahead.
 func (c *conversation) ask() []step {
@@ -118,8 +191,8 @@ func (s *site) upgraded(trust *tls.Config, handshake step) (*peer, error) {
 		return nil, err
 	}
 	handshake.StartTLS = true
-	steps := append(s.conversation().ask(), handshake)
-	if err := p.run(append(steps, s.conversation().use...)); err != nil {
+	steps := append(s.talk.ask(), handshake)
+	if err := p.run(append(steps, s.talk.use...)); err != nil {
 		_ = p.raw.Close()
 		return nil, err
 	}

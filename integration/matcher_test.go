@@ -19,8 +19,9 @@ import (
 func matchable(p *upgrade.Protocol) bool { return p.Match != nil }
 
 // firstWords are what a client says before it hears anything.
-func firstWords(protocol string) string {
-	c := conversations[protocol]
+func firstWords(t testing.TB, protocol string) string {
+	t.Helper()
+	c := conversationOf(t, protocol)
 	if len(c.greet) > 0 {
 		return c.greet[0].SendText
 	}
@@ -34,7 +35,7 @@ func TestMatchersNeedTheRequestAndNoMore(t *testing.T) {
 		if !matchable(p) {
 			continue
 		}
-		words := []byte(firstWords(p.Name))
+		words := []byte(firstWords(t, p.Name))
 		decided := -1
 		for n := range len(words) + 1 {
 			verdict := p.Match(words[:n])
@@ -207,14 +208,14 @@ func (s *site) requireMatched(t *testing.T, trust *tls.Config, chunk int) {
 	require.NoError(t, err)
 	defer func() { _ = p.raw.Close() }()
 	var script []step
-	for _, ask := range s.conversation().ask() {
+	for _, ask := range s.talk.ask() {
 		if ask.SendText != "" {
 			ask.Chunk, ask.GapMS = chunk, chunk
 		}
 		script = append(script, ask)
 	}
 	script = append(script, step{StartTLS: true})
-	require.NoError(t, p.run(append(script, s.conversation().use...)))
+	require.NoError(t, p.run(append(script, s.talk.use...)))
 }
 
 // requirePassedOn sends what is no upgrade request, and finds it at the backend.

@@ -70,7 +70,7 @@ func warmUp(t *testing.T, trust *tls.Config, sites []*site) {
 // stalling is how far a client goes that will stop: not at all, half way through
 // its request, or up to the handshake.
 func (s *site) stalling(how int) []step {
-	c := s.conversation()
+	c := s.talk
 	switch how {
 	case 0:
 		return nil
@@ -186,7 +186,7 @@ func TestEndedSessionsLeaveNothingBehind(t *testing.T) {
 			require.NoError(t, s.backend.await(), "%s with %s", s.protocol, ending)
 			early, err := s.dial(trust)
 			require.NoError(t, err)
-			require.NoError(t, early.run(append(s.conversation().ask(), step{Reset: true})))
+			require.NoError(t, early.run(append(s.talk.ask(), step{Reset: true})))
 		}
 		requireBack(t, before)
 	}

@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"net"
 	"slices"
+
+	"github.com/l4starttls/caddy-l4-starttls/internal/testkit/lenient"
 )
 
 // A rule is what a backend makes of a message that matches a pattern.
@@ -76,5 +78,15 @@ func messages(protocol string, r *bufio.Reader) (next func() (string, error), an
 	case "postgres":
 		return func() (string, error) { return readStartup(r) }, answerPostgres
 	}
-	return func() (string, error) { return r.ReadString('\n') }, lineSessions[protocol]()
+	next = func() (string, error) { return r.ReadString('\n') }
+	if begin, ok := lineSessions[protocol]; ok {
+		return next, begin()
+	}
+	server, err := lenient.New(protocol)
+	return next, func(line string) string {
+		if err != nil {
+			return err.Error()
+		}
+		return string(server.Feed([]byte(line)))
+	}
 }

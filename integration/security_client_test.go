@@ -29,17 +29,10 @@ type upstreamCase struct {
 	Downstream string `json:"downstream"`
 }
 
-// canary is what every client says at once. It is for upstreams inside TLS alone,
-// whose certificate has been verified.
+// canary is in what every client says at once, in a form that is passed on as it is and
+// answered if there is nobody to pass it on to. It is for upstreams inside TLS alone, whose
+// certificate has been verified.
 const canary = "DOWNSTREAM-CANARY"
-
-// canaries has it in a form that is passed on as it is, and answered if there is
-// nobody to pass it on to. Elsewhere it is a line.
-var canaries = map[string]string{
-	"ldap":     "\x30\x22\x02\x01\x02\x60\x1d\x02\x01\x03\x04\x14cn=" + canary + "\x80\x02pw",
-	"postgres": sslRequest + "\x00\x00\x00\x20\x00\x03\x00\x00user\x00" + canary + "\x00\x00",
-	"xmpp":     strings.Replace(xmppHeader, "example.org", canary, 1),
-}
 
 // An attack is a case under one policy.
 type attack struct {
@@ -126,7 +119,7 @@ func newAttack(t *testing.T, c *upstreamCase, policy, address string, a *authori
 	if c.Reason == "Upstream timed out" {
 		negotiation, handshake = negotiationTimeout, handshakeTimeout
 	}
-	j := &joint{address: address, up: &upgrader{proto: proto}, proxy: ln.Addr().String()}
+	j := &joint{address: address, up: &upgrader{proto: proto, talk: conversationOf(t, c.Protocol)}, proxy: ln.Addr().String()}
 	j.lines = append([]string{
 		"policy " + policy, "tls_server_name " + upstreamName, "tls_trust_pool file " + a.file,
 		fmt.Sprintf("negotiation_timeout %s\nhandshake_timeout %s", negotiation, handshake),
@@ -217,11 +210,7 @@ func (a *attack) hear() ([]byte, error) {
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		return nil, err
 	}
-	words, ok := canaries[a.Protocol]
-	if !ok {
-		words = canary + "\r\n"
-	}
-	if _, err := io.WriteString(conn, words); err != nil {
+	if _, err := io.WriteString(conn, a.joint.up.talk.canary); err != nil {
 		return nil, err
 	}
 	return io.ReadAll(conn)
@@ -233,5 +222,5 @@ func (a *attack) wanted() string {
 		return a.Downstream
 	}
 	reason := "(" + a.Reason + ")"
-	return strings.NewReplacer("NAME", regexp.QuoteMeta(upstreamName), "WHY", reason).Replace(refusalWords[a.Protocol].pattern)
+	return strings.NewReplacer("NAME", regexp.QuoteMeta(upstreamName), "WHY", reason).Replace(a.joint.up.talk.refused.pattern)
 }

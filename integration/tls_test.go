@@ -58,7 +58,7 @@ func (s *site) requireRefused(t *testing.T, trust *tls.Config, handshake step) {
 	require.NoError(t, err)
 	defer func() { _ = p.raw.Close() }()
 	handshake.StartTLS, handshake.ExpectFail = true, true
-	require.NoError(t, p.run(append(s.conversation().ask(), handshake, step{ExpectClose: true})))
+	require.NoError(t, p.run(append(s.talk.ask(), handshake, step{ExpectClose: true})))
 }
 
 // The keys of session tickets live and die with a tls.Config, so resumption shows
@@ -239,7 +239,7 @@ func TestEveryAnswerLeavesInOneWrite(t *testing.T) {
 			done := handlePassthrough(t, proto.Name, counted, "")
 			p := newPeer(far, nil)
 			answers := int32(0)
-			for _, s := range conversations[proto.Name].ask() {
+			for _, s := range conversationOf(t, proto.Name).ask() {
 				require.NoError(t, p.play(s))
 				if s.Expect != "" {
 					answers++

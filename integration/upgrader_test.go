@@ -74,6 +74,7 @@ func (a *authority) client(t testing.TB, name string) (certFile, keyFile string)
 // function for it.
 type upgrader struct {
 	proto   *upgrade.Protocol
+	talk    *conversation
 	config  *upgrade.Config
 	ln      net.Listener
 	dials   atomic.Int32
@@ -110,7 +111,7 @@ func makeUpgrader(t testing.TB, protocol string, config *tls.Config) *upgrader {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = ln.Close() })
 	return &upgrader{
-		proto: proto, ln: ln, config: &upgrade.Config{Hostname: "other.example.net", TLS: config},
+		proto: proto, talk: conversationOf(t, protocol), ln: ln, config: &upgrade.Config{Hostname: "other.example.net", TLS: config},
 		refused: make(chan error, 1000), secured: make(chan *secured, 1000),
 	}
 }
@@ -181,16 +182,10 @@ func (u *upgrader) next(t testing.TB) *secured {
 	return nil
 }
 
-// servesInside has an upgrader go on as servers do.
-func servesInside(u *upgrader) { u.serve = serveInside(u.proto.Name) }
-
-// serveInside serves a client as servers do inside TLS, where they do not greet.
-func serveInside(protocol string) func(net.Conn) error {
-	switch protocol {
-	case "smtp", "lmtp", "imap", "pop3":
-		return func(c net.Conn) error { return serveLines(c, "", lineSessions[protocol]()) }
-	}
-	return servers[protocol]
+// servesInside has an upgrader go on as servers do inside TLS, where those do not greet that
+// have greeted already.
+func servesInside(u *upgrader) {
+	u.serve = func(conn net.Conn) error { return u.serveInside(conn) }
 }
 
 // A joint is a server in clear, in front of an upgrader.
@@ -308,36 +303,19 @@ func writes(t testing.TB, to io.Writer, text string) {
 // reset ends a connection without an end.
 func reset(conn *net.TCPConn) error { return errors.Join(conn.SetLinger(0), conn.Close()) }
 
-// refusalWords are how a client without an upstream is told so, and what it says to
-// hear it. NAME is the server's, WHY the reason.
-var refusalWords = map[string]struct{ ask, pattern string }{
-	"smtp":     {"", `^421 4\.(3\.2|7\.5) NAME WHY\r\n$`},
-	"lmtp":     {"", `^421 4\.(3\.2|7\.5) NAME WHY\r\n$`},
-	"imap":     {"", `^\* BYE \[UNAVAILABLE\] WHY\r\n$`},
-	"pop3":     {"", `^-ERR \[SYS/TEMP\] WHY\r\n$`},
-	"sieve":    {"", `^BYE \(TRYLATER\) "WHY"\r\n$`},
-	"ldap":     {ldapBind, `(?s)^\x30.\x02\x01\x02\x61.\x0a\x01\x34\x04\x00\x04.WHY$`},
-	"postgres": {sslRequest + startup, `(?s)^NE....SFATAL\x00VFATAL\x00C57P03\x00MWHY\x00\x00$`},
-	"xmpp": {"", `(?s)^<\?xml version='1.0'\?><stream:stream from='NAME'.*><stream:error><remote-connection-failed [^>]*>` +
-		`<text [^>]*>WHY</text></stream:error></stream:stream>$`},
-	"line": {"", `^$`},
-}
-
 // ask connects a client that says what it must to hear that it has no upstream.
 func (j *joint) ask(t testing.TB) *net.TCPConn {
 	t.Helper()
 	client := j.dial(t)
-	writes(t, client, refusalWords[j.protocol()].ask)
+	writes(t, client, j.up.talk.refused.ask)
 	return client
 }
 
 // requireWords requires that a client is told that it has no upstream, and why.
 func (j *joint) requireWords(t testing.TB, client net.Conn, name, why string) {
 	t.Helper()
-	words, ok := refusalWords[j.protocol()]
-	require.True(t, ok, j.protocol())
 	got, err := io.ReadAll(client)
 	require.NoError(t, err, "after %q", got)
-	pattern := strings.NewReplacer("NAME", regexp.QuoteMeta(name), "WHY", why).Replace(words.pattern)
+	pattern := strings.NewReplacer("NAME", regexp.QuoteMeta(name), "WHY", why).Replace(j.up.talk.refused.pattern)
 	require.Regexp(t, pattern, latin1(got), j.protocol())
 }

@@ -19,6 +19,7 @@ import (
 // an upstream that it chooses by SNI, and leaves TLS to these two.
 type endToEnd struct {
 	protocol, address string
+	talk              *conversation
 	upstreams         map[string]string // by SNI; that of "" is for all others
 	lines             []string          // in the block of starttls
 	upstreamLines     []string          // in the blocks of starttls_upstream
@@ -27,7 +28,7 @@ type endToEnd struct {
 
 func newEndToEnd(t testing.TB, protocol string, upstreams map[string]string) *endToEnd {
 	t.Helper()
-	return &endToEnd{protocol: protocol, address: freeAddress(t), upstreams: upstreams}
+	return &endToEnd{protocol: protocol, talk: conversationOf(t, protocol), address: freeAddress(t), upstreams: upstreams}
 }
 
 // String is the server as the layer4 option has it. A client of the line protocol is
@@ -60,7 +61,7 @@ func (e *endToEnd) ask() []step {
 	if e.protocol == "line" {
 		return nil
 	}
-	return conversations[e.protocol].ask()
+	return e.talk.ask()
 }
 
 // dial connects a client.
@@ -76,7 +77,7 @@ func (e *endToEnd) dial(config *tls.Config) (*peer, error) {
 func (e *endToEnd) use(p *peer, sni string) error {
 	defer func() { _ = p.raw.Close() }()
 	steps := append(e.ask(), step{StartTLS: true, SNI: sni})
-	return p.run(append(steps, conversations[e.protocol].use...))
+	return p.run(append(steps, e.talk.use...))
 }
 
 // The tenants whose upstreams have certificates of their own. XMPP clients ask for
@@ -192,7 +193,7 @@ func TestPassthroughLeavesSlowClientsTheirTime(t *testing.T) {
 			steps = append([]step{{WaitMS: 2500}}, steps...)
 		}
 		steps = append(steps, step{StartTLS: true, SNI: endTenants[0]}, step{WaitMS: 2500})
-		return p.run(append(steps, conversations[e.protocol].use...))
+		return p.run(append(steps, e.talk.use...))
 	})
 }
 
@@ -235,18 +236,6 @@ func (c *slowConn) Write(b []byte) (n int, err error) {
 	return n, err
 }
 
-// What a client in clear says that only a backend can answer, and what it hears if
-// there is none.
-var clearClients = map[string]struct {
-	send       []step
-	none, some string
-}{
-	"smtp":     {[]step{{SendText: "MAIL FROM:<me@example.org>\r\n"}}, `^421 .*\r\n$`, `^250 2\.0\.0 Ok\r\n$`},
-	"lmtp":     {[]step{{SendText: "MAIL FROM:<me@example.org>\r\n"}}, `^421 .*\r\n$`, `^250 2\.0\.0 Ok\r\n$`},
-	"ldap":     {[]step{{SendText: ldapBind}}, `(?s)^\x30.*\x0a\x01\x34`, `(?s)^\x30.\x02\x01\x02\x61.\x0a\x01\x00`},
-	"postgres": {[]step{{SendText: startup}}, `(?s)^E.*C57P03\x00`, `(?s)^R.*SCRAM-SHA-256\x00\x00$`},
-}
-
 // A client that policy optional lets go on in clear is told that there is no server
 // for it, unless it is kept away from upstreams that want a ClientHello.
 func TestPassthroughHasNoUpstreamForClientsInClear(t *testing.T) {
@@ -256,7 +245,11 @@ func TestPassthroughHasNoUpstreamForClientsInClear(t *testing.T) {
 	}
 	var fronts []clear
 	var servers strings.Builder
-	for protocol := range clearClients {
+	for _, proto := range upgrade.Protocols() {
+		protocol := proto.Name
+		if conversationOf(t, protocol).clear == nil {
+			continue
+		}
 		b := newBackend(t, protocol, nil)
 		e := newEndToEnd(t, protocol, map[string]string{"": b.address()})
 		e.lines = []string{"policy optional", "allow_plaintext_auth"}
@@ -265,20 +258,20 @@ func TestPassthroughHasNoUpstreamForClientsInClear(t *testing.T) {
 		apart.subroute = []string{"@tls tls\nroute @tls {\n" + e.reach(freeAddress(t)) + "\n}\nroute {\nproxy " + b.address() + "\n}"}
 		fronts = append(fronts, clear{e, b})
 		servers.WriteString(e.String())
-		if proto, err := upgrade.Lookup(protocol); err == nil && !proto.ServerFirst { // whose bytes are held until the backend greets
+		if !proto.ServerFirst { // whose bytes are held until the backend greets
 			fronts = append(fronts, clear{apart, nil})
 			servers.WriteString(apart.String())
 		}
 	}
 	startCaddy(t, servers.String())
 	for _, e := range fronts {
-		client, want := clearClients[e.protocol], clearClients[e.protocol].some
+		client, want := e.talk.clear, e.talk.clear.some
 		if e.backend != nil {
 			want = client.none
 		}
 		p, err := e.dial(nil)
 		require.NoError(t, err)
-		steps := append(append(append([]step{}, conversations[e.protocol].greet...), client.send...), step{Expect: want})
+		steps := append(append(append([]step{}, e.talk.greet...), client.send...), step{Expect: want})
 		if e.backend != nil {
 			steps = append(steps, step{ExpectClose: true})
 		}
@@ -316,7 +309,7 @@ func TestPassthroughWaitsForTheClientHello(t *testing.T) {
 			require.NoError(t, err)
 			defer func() { _ = conn.Close() }()
 			p := newPeer(conn, nil)
-			require.NoError(t, p.run(append(conversations["smtp"].ask(), steps...)))
+			require.NoError(t, p.run(append(conversationOf(t, "smtp").ask(), steps...)))
 			require.Empty(t, p.fresh)
 		})
 	}

@@ -32,7 +32,7 @@ func TestUpstreamOptionalGoesOnInClear(t *testing.T) {
 	for j, d := range joints {
 		t.Run(j.protocol(), func(t *testing.T) {
 			client := j.dial(t)
-			requireLeft(t, d.next(t), upstreamScripts[j.protocol()].without)
+			requireLeft(t, d.next(t), j.up.talk.upstream.without)
 			up := d.next(t)
 			rounds(t, client, up)
 			require.NoError(t, client.CloseWrite())
@@ -75,7 +75,7 @@ func TestUpstreamRefusalsAreWorded(t *testing.T) {
 				r := &refused{refusal: name, policy: policy}
 				address := map[string]string{"down": freeAddress(t), "stuck": stuckServer(t)}[name]
 				if refusal.script != nil {
-					r.backend = newBackend(t, p.Name, refusal.script(upstreamScripts[p.Name]))
+					r.backend = newBackend(t, p.Name, refusal.script(conversationOf(t, p.Name).upstream))
 					address = r.backend.address()
 				}
 				r.joint = newScripted(t, p.Name, address, "policy "+policy, "negotiation_timeout 1s")
@@ -170,7 +170,7 @@ func TestUpstreamTimesOut(t *testing.T) {
 	full := neverAccepts(t)
 	var joints []*joint
 	for _, p := range upgrade.Protocols() {
-		script := upstreamScripts[p.Name]
+		script := conversationOf(t, p.Name).upstream
 		mute := newBackend(t, p.Name, append(script.asked[:len(script.asked):len(script.asked)], step{SendText: script.goAhead}))
 		joints = append(joints,
 			newScripted(t, p.Name, full, "negotiation_timeout 500ms"),

@@ -94,7 +94,7 @@ func TestUpstreamServerNameFromDownstream(t *testing.T) {
 	p, err := s.dial(c.trust())
 	require.NoError(t, err)
 	defer func() { _ = p.raw.Close() }()
-	require.NoError(t, p.run(append(s.conversation().ask(), step{StartTLS: true, SNI: "c.example.com"})))
+	require.NoError(t, p.run(append(s.talk.ask(), step{StartTLS: true, SNI: "c.example.com"})))
 	writes(t, p.tls, "EHLO inside.example\r\n")
 	requireRest(t, p.tls, refusal)
 }
@@ -219,7 +219,7 @@ func newScripted(t testing.TB, protocol, address string, lines ...string) *joint
 	t.Helper()
 	proto, err := upgrade.Lookup(protocol)
 	require.NoError(t, err)
-	j := &joint{address: freeAddress(t), up: &upgrader{proto: proto}, proxy: address}
+	j := &joint{address: freeAddress(t), up: &upgrader{proto: proto, talk: conversationOf(t, protocol)}, proxy: address}
 	j.lines = append([]string{"tls_server_name example.org"}, lines...)
 	if protocol == "line" {
 		j.lines = append(j.lines, "reply GO")

@@ -93,6 +93,7 @@ func TestReadRefusesWhatItDoesNotKnow(t *testing.T) {
 	for text, why := range map[string]string{
 		"C: x":                        "before the first title",
 		"== x\nC: x":                  "no outcome",
+		"== x\nC~ x\n=> upgraded":    "a pattern in a transcript",
 		"== x\n=> won":                "unknown outcome",
 		"== x\n=> upgraded, size=1":   "unknown fact",
 		"== x\nD: x\n=> upgraded":     "what is",
@@ -128,4 +129,30 @@ func TestReadAllWantsAll(t *testing.T) {
 		}
 		require.ErrorContains(t, err, c.why)
 	}
+}
+
+func TestReadSession(t *testing.T) {
+	const file = "pop3.session.txt"
+	session := func(text string) (*Session, error) {
+		return ReadSession(written(t, map[string]string{file: text}), upgrade.POP3)
+	}
+	s, err := session("== use\n@ marker b\nC: a\nS~ ^(?P<b>.)\nS: c\n\n== empty\n")
+	require.NoError(t, err)
+	d, err := s.Dialogue("use")
+	require.NoError(t, err)
+	require.Equal(t, []Step{{Who: 'C', Data: []byte("a\r\n")}, {Who: 'S', Pattern: "^(?P<b>.)"}, {Who: 'S', Data: []byte("c\r\n")}}, d.Steps)
+	require.Equal(t, "b", d.Option("marker"))
+	require.Empty(t, d.Option("other"))
+	require.True(t, s.Has("empty"))
+	require.False(t, s.Has("other"))
+	for _, title := range []string{"empty", "other"} {
+		_, err := s.Dialogue(title)
+		require.ErrorContains(t, err, file+" needs a dialogue \""+title+"\"")
+	}
+	for text, why := range map[string]string{"== a\n== a": "twice", "== a\nC~ (": "missing closing", "C: a": "before the first title"} {
+		_, err := session(text)
+		require.ErrorContains(t, err, why)
+	}
+	_, err = ReadSession(t.TempDir(), upgrade.POP3)
+	require.ErrorContains(t, err, "pop3 needs a file with its session")
 }

@@ -71,7 +71,10 @@ func Play(t *testing.T, protocols ...*upgrade.Protocol) {
 			t.Fatal(err)
 		}
 		names, _ := files(p)
-		known = append(known, names[:]...)
+		known = append(append(known, names[:]...), sessionFile(p))
+		if _, err := ReadSession(folder, p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Error(err)
+		}
 		t.Run(p.Name, func(t *testing.T) { all.play(t, p) })
 	}
 	entries, err := os.ReadDir(folder)

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -27,6 +28,9 @@ type Step struct {
 	Data []byte
 	End  bool // Who ends its half of the connection
 
+	// Pattern is what Who says, in the files of sessions, in place of Data.
+	Pattern string
+
 	wait time.Duration
 	want arrivals
 }
@@ -41,6 +45,25 @@ type arrivals struct {
 
 // Read reads a transcript.
 func Read(path string) (all []*Dialogue, err error) {
+	all, err = readDialogues(path)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range all {
+		if d.outcome == "" {
+			return nil, fmt.Errorf("%s: %s: no outcome", path, d.Name)
+		}
+		for _, s := range d.Steps {
+			if s.Pattern != "" {
+				return nil, fmt.Errorf("%s: %s: a pattern in a transcript: %s", path, d.Name, s.Pattern)
+			}
+		}
+	}
+	return all, nil
+}
+
+// readDialogues reads a file of dialogues, complete or not.
+func readDialogues(path string) (all []*Dialogue, err error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
@@ -58,11 +81,6 @@ func Read(path string) (all []*Dialogue, err error) {
 		}
 		if err := all[len(all)-1].add(line); err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", path, n+1, err)
-		}
-	}
-	for _, d := range all {
-		if d.outcome == "" {
-			return nil, fmt.Errorf("%s: %s: no outcome", path, d.Name)
 		}
 	}
 	return all, nil
@@ -150,6 +168,9 @@ func (d *Dialogue) addBytes(line string) error {
 	if len(said) < 2 || !strings.Contains("BCS", said[:1]) {
 		return fmt.Errorf("what is %q?", line)
 	}
+	if !arrives && said[1] == '~' {
+		return d.addPattern(said[0], strings.TrimPrefix(said[2:], " "))
+	}
 	data, err := scripted(said[1:])
 	last := &d.Steps[len(d.Steps)-1]
 	switch who := said[0]; {
@@ -159,12 +180,29 @@ func (d *Dialogue) addBytes(line string) error {
 		last.want.client += string(data)
 	case arrives:
 		return fmt.Errorf("what arrives at a server is not seen: %q", line)
-	case last.Who == who && !last.End && last.want == (arrivals{}):
+	case last.Who == who && !last.End && last.Pattern == "" && last.want == (arrivals{}):
 		last.Data = append(last.Data, data...)
 	default:
 		d.Steps = append(d.Steps, Step{Who: who, Data: data})
 	}
 	return err
+}
+
+// addPattern takes a line with a pattern of what is said.
+func (d *Dialogue) addPattern(who byte, pattern string) error {
+	_, err := regexp.Compile(pattern)
+	d.Steps = append(d.Steps, Step{Who: who, Pattern: pattern})
+	return err
+}
+
+// Option is what a dialogue's option of the given name says; empty if there is none.
+func (d *Dialogue) Option(name string) string {
+	for _, option := range d.options {
+		if option[0] == name {
+			return option[1]
+		}
+	}
+	return ""
 }
 
 // scripted reads the bytes of a line behind the letter for who says them.
