@@ -37,10 +37,7 @@ func (b *nntp) step() bool {
 	verb, args := b.words(line)
 	switch verb {
 	case "STARTTLS":
-		if !b.loggedIn {
-			b.forbid(verb, line)
-		}
-		b.say("382 Continue")
+		b.startTLS(line)
 	case "AUTHINFO":
 		b.authinfo(args, line)
 	case "POST":
@@ -55,6 +52,16 @@ func (b *nntp) step() bool {
 		b.other(verb)
 	}
 	return true
+}
+
+// startTLS upgrades until the client has logged in (RFC 4642 section 2.2.2).
+func (b *nntp) startTLS(line []byte) {
+	if b.loggedIn {
+		b.say("502 Too late")
+		return
+	}
+	b.forbid("STARTTLS", line)
+	b.say("382 Continue")
 }
 
 // other commands need no looking at.
