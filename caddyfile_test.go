@@ -16,12 +16,26 @@ import (
 	"github.com/stretchr/testify/require"
 
 	_ "github.com/l4starttls/caddy-l4-starttls"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade"
 )
 
-var update = flag.Bool("update", false, "write the second halves of the .caddyfiletest files anew")
+var update = flag.Bool("update", false, "write the second halves of the .caddyfiletest files anew, and the README's table of protocols")
 
 // separator is the line between the two halves of a .caddyfiletest file.
 const separator = "\n----------\n"
+
+// listed stands for the names of all protocols in the second half of a file, so that a new
+// one changes none of them.
+const listed = "must be one of: {protocols}"
+
+// protocolList is what it stands for.
+func protocolList() string {
+	var names []string
+	for _, p := range upgrade.Protocols() {
+		names = append(names, p.Name)
+	}
+	return "must be one of: " + strings.Join(names, ", ")
+}
 
 // Each file holds a Caddyfile, a line of dashes, and what becomes of it: the JSON, or
 // the error of adapting or else of validating it.
@@ -37,10 +51,10 @@ func TestCaddyfiles(t *testing.T) {
 			require.True(t, ok, "no line of dashes")
 			got := outcome(t, config)
 			if *update {
-				require.NoError(t, os.WriteFile(file, []byte(config+separator+got+"\n"), 0o600))
+				require.NoError(t, os.WriteFile(file, []byte(config+separator+strings.ReplaceAll(got, protocolList(), listed)+"\n"), 0o600))
 				return
 			}
-			require.Equal(t, strings.TrimSpace(want), got)
+			require.Equal(t, strings.ReplaceAll(strings.TrimSpace(want), listed, protocolList()), got)
 		})
 	}
 }

@@ -29,8 +29,7 @@ import (
 // The first hostname is the server's name in greetings, and its certificate is what
 // a client gets that sends no SNI.
 type Handler struct {
-	// The protocol to speak: imap, ldap, line, lmtp, pop3, postgres, sieve, smtp
-	// or xmpp. Required.
+	// The protocol to speak, by the name that it has in upgrade.Protocols. Required.
 	Protocol string `json:"protocol"`
 
 	// The names of the server. Caddy manages certificates for all of them, as it

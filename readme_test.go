@@ -2,6 +2,7 @@ package l4starttls_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -59,20 +60,35 @@ func TestDocumentedGo(t *testing.T) {
 	}
 }
 
-// Every protocol has its row in the README's table, with the roles that it has.
+// protocolTable finds the README's table of protocols.
+var protocolTable = regexp.MustCompile(`(?s)(<!-- protocols:[^>]*-->\n).*(<!-- /protocols -->)`)
+
+// The README's table has a row for every protocol, made of what the protocol says of itself.
 func TestDocumentedProtocols(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
-	rows := regexp.MustCompile("(?m)^\\| `([a-z0-9-]+)` \\|.*\\| (yes|–) \\| (yes|–) \\|$").FindAllStringSubmatch(string(readme), -1)
-	roles := map[string][2]bool{}
-	for _, row := range rows {
-		roles[row[1]] = [2]bool{row[2] == "yes", row[3] == "yes"}
+	require.Len(t, protocolTable.FindAll(readme, -1), 1)
+	want := protocolTable.ReplaceAllString(string(readme), "${1}"+strings.ReplaceAll(protocolRows(t), "$", "$$")+"${2}")
+	if *update {
+		require.NoError(t, os.WriteFile("README.md", []byte(want), 0o600))
+		return
 	}
-	want := map[string][2]bool{}
+	require.Equal(t, want, string(readme), "`go test . -update` writes it anew")
+}
+
+func protocolRows(t *testing.T) string {
+	rows := "| name | ports | upgrade | document | accept | request |\n|---|---|---|---|---|---|\n"
+	has := map[bool]string{true: "yes", false: "–"}
 	for _, p := range upgrade.Protocols() {
-		want[p.Name] = [2]bool{p.Accept != nil || p.EarlyDial, p.Request != nil}
+		f := p.Facts
+		require.NotContains(t, []string{f.Ports, f.Upgrade, f.Document}, "", "%s has no facts", p.Name)
+		if p.Port != 0 {
+			require.Regexp(t, fmt.Sprintf(`^%d\b`, p.Port), f.Ports, p.Name)
+		}
+		rows += fmt.Sprintf("| `%s` | %s | %s | %s | %s | %s |\n", p.Name, f.Ports, f.Upgrade, f.Document,
+			has[p.Accept != nil || p.EarlyDial], has[p.Request != nil])
 	}
-	require.Equal(t, want, roles)
+	return rows
 }
 
 type block struct{ language, text string }

@@ -30,8 +30,7 @@ import (
 // verified. If that fails, downstream is told in the words of the protocol, and
 // none of what the upstream said in clear.
 type Upstream struct {
-	// The protocol to speak: imap, ldap, line, lmtp, pop3, postgres, sieve, smtp
-	// or xmpp. Required.
+	// The protocol to speak, by the name that it has in upgrade.Protocols. Required.
 	Protocol string `json:"protocol"`
 
 	// What becomes of an upstream that does not offer the upgrade. `required` refuses
