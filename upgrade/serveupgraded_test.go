@@ -46,9 +46,12 @@ func TestServeUpgradedGreets(t *testing.T) {
 		} {
 			client := newScriptedClient(0)
 			x := ServeUpgraded(client, newConn(nil, p, config, true))
-			want := ""
-			if greeting, ok := greetings[p]; ok {
-				want = fmt.Sprintf(greeting, name)
+			want, ok := greetings[p]
+			if !ok && p.Greeting != "" { // which is pinned in its folder
+				want = p.Greeting + "\r\n"
+			}
+			if want != "" {
+				want = fmt.Sprintf(want, name)
 			}
 			got, end := client.take()
 			require.Equal(t, want, got, p.Name)
@@ -158,11 +161,31 @@ func postgresErrorOf(code, text string) string {
 	return "E\x00\x00\x00" + string([]byte{byte(4 + len(fields))}) + fields
 }
 
+// rejectionCaseOf is that of a protocol. Where none is here the words are pinned in the
+// protocol's folder, and it is they that must be heard.
+func rejectionCaseOf(t *testing.T, p *Protocol) rejectionCase {
+	t.Helper()
+	if c, ok := rejectionCases[p]; ok {
+		return c
+	}
+	require.Nil(t, p.Reject, "%s has to hear something first: it needs a case", p.Name)
+	require.NotNil(t, p.ErrorReply, "%s has no words", p.Name)
+	s := dialogue.NewSession(p, &dialogue.Options{Hostname: "up.example.com"}, nil, nil, false)
+	kinds := map[string]error{}
+	for text, causes := range rejectionCauses() {
+		kinds[text] = causes[0]
+	}
+	return rejectionCase{hear: func(text string, _ bool) string {
+		words := string(p.ErrorReply(s, dialogue.Unavailable{Cause: kinds[text]}))
+		require.Contains(t, words, text, p.Name)
+		return words
+	}}
+}
+
 // Every kind of failure is worded in every protocol, and nothing else of it is told.
 func TestRejectClientTellsTheKind(t *testing.T) {
 	for _, p := range protocols {
-		c, ok := rejectionCases[p]
-		require.True(t, ok, p.Name)
+		c := rejectionCaseOf(t, p)
 		for text, causes := range rejectionCauses() {
 			for _, cause := range causes {
 				why := fmt.Errorf("upgrade: %s: %w: 421 secret", p.Name, cause)

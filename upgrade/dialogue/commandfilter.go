@@ -306,6 +306,9 @@ func (f *CommandFilter) BeginMessage(x *Exchange) {
 	f.GoOn(x)
 }
 
+// InMessage reports whether the client has begun a message and not ended it.
+func (f *CommandFilter) InMessage() bool { return f.message }
+
 // Challenged takes the client's next line for an answer.
 func (f *CommandFilter) Challenged(x *Exchange) {
 	f.answer = true

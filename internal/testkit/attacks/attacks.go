@@ -87,7 +87,7 @@ func Modes(protocol string) []Mode {
 		return tls
 	case "postgres":
 		return append(tls, plain, Mode{Name: "upgraded", Upgraded: true})
-	case "imap", "pop3", "sieve", "nntp":
+	case "imap", "pop3", "sieve":
 		return append(tls, passwords)
 	}
 	passwords.Introduction = plain.Introduction

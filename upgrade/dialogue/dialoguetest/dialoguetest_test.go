@@ -93,7 +93,7 @@ func TestReadRefusesWhatItDoesNotKnow(t *testing.T) {
 	for text, why := range map[string]string{
 		"C: x":                        "before the first title",
 		"== x\nC: x":                  "no outcome",
-		"== x\nC~ x\n=> upgraded":    "a pattern in a transcript",
+		"== x\nC~ x\n=> upgraded":     "a pattern in a transcript",
 		"== x\n=> won":                "unknown outcome",
 		"== x\n=> upgraded, size=1":   "unknown fact",
 		"== x\nD: x\n=> upgraded":     "what is",
