@@ -2,6 +2,7 @@ package upgrade
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"testing"
 	"testing/synctest"
@@ -42,6 +43,9 @@ func TestServerOfBothKindsOfClients(t *testing.T) {
 					want := ""
 					if implicit {
 						want = greetedBy[p]
+						if want == "" && p.Greeting != "" { // which is pinned in its folder
+							want = fmt.Sprintf(p.Greeting+"\r\n", testHost)
+						}
 					}
 					require.Equal(t, want, <-heard)
 				})
