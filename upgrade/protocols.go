@@ -9,6 +9,7 @@ import (
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/imap"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/ldap"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/line"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/nntp"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/pop3"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/postgres"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/sieve"
@@ -25,6 +26,7 @@ var (
 	LDAP     = ldap.Protocol
 	Line     = line.Protocol
 	LMTP     = smtp.LMTP
+	NNTP     = nntp.Protocol
 	POP3     = pop3.Protocol
 	Postgres = postgres.Protocol
 	Sieve    = sieve.Protocol
@@ -38,6 +40,7 @@ var protocols = []*Protocol{
 	LDAP,
 	Line,
 	LMTP,
+	NNTP,
 	POP3,
 	Postgres,
 	Sieve,
