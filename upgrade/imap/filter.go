@@ -219,16 +219,22 @@ func (f *filter) proceed(x *dialogue.Exchange) {
 	x.Release()
 }
 
-// answer passes on a line in AUTHENTICATE, which is no command.
+// answer passes on a line in AUTHENTICATE, which is no command, in the parts in which it
+// arrives.
 func (f *filter) answer(x *dialogue.Exchange, b []byte) int {
 	n := bytes.IndexByte(b, '\n') + 1
 	ended := n > 0
 	if !ended {
-		n = len(b)
+		n = len(bytes.TrimSuffix(b, []byte("\r"))) // which may be half of the line's end
 	}
-	if f.answered += n; f.answered > maxSASLAnswer {
+	f.answered += n
+	switch {
+	case f.answered > maxSASLAnswer:
 		x.CloseFor(dialogue.ErrLineTooLong)
-		return n
+		return len(b)
+	case !dialogue.WellFormed(b[:n]): // the backend could read more than one line
+		x.CloseFor(dialogue.ErrMalformed)
+		return len(b)
 	}
 	x.ToBackend(b[:n])
 	if ended {
