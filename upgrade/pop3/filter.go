@@ -85,8 +85,8 @@ func (f *filter) Reply(x *dialogue.Exchange, line []byte) {
 func (f *filter) greeting(x *dialogue.Exchange, status string, line []byte) {
 	switch status {
 	case "+OK":
-		if f.direct {
-			x.ToClient(f.withoutXCLIENT(x, line))
+		if line = f.withoutXCLIENT(x, line); f.direct {
+			x.ToClient(line)
 		}
 		f.Replied(x)
 		f.GoOn(x)
