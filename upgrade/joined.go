@@ -196,14 +196,15 @@ func (j *Joined) settle() {
 }
 
 // send writes to the client, and ends our half behind the last words; the caller holds
-// writing.
+// writing. Last words that have come up meanwhile are not sent yet: whoever sends them ends
+// our half.
 func (j *Joined) send(p []byte) error {
 	var err error
 	if len(p) > 0 {
 		_, err = j.conn.Write(p)
 	}
 	j.mu.Lock()
-	closing := j.x.Closed() && j.goodbye.IsZero()
+	closing := j.x.Closed() && !j.x.HasForClient() && j.goodbye.IsZero()
 	if closing {
 		j.goodbye = time.Now()
 	}
