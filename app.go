@@ -3,6 +3,7 @@ package l4starttls
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
@@ -69,12 +70,24 @@ func (a *App) Handle(context.Context, caddy.Event) error {
 }
 
 // manageNames registers the names of a handler with the app, which it loads.
-func manageNames(ctx caddy.Context, names []string) error {
-	app, err := ctx.App("starttls")
+func manageNames(ctx caddy.Context, names []string) (*App, error) {
+	module, err := ctx.App("starttls")
 	if err != nil {
-		return fmt.Errorf("getting starttls app: %w", err)
+		return nil, fmt.Errorf("getting starttls app: %w", err)
 	}
-	return app.(*App).register(names)
+	app := module.(*App)
+	return app, app.register(names)
+}
+
+// onDemand reports whether a certificate for the name is obtained during handshakes.
+func (a *App) onDemand(name string) bool {
+	for _, policy := range a.tls.Automation.Policies {
+		matches := func(subject string) bool { return certmagic.MatchWildcard(name, subject) }
+		if len(policy.Subjects()) == 0 || slices.ContainsFunc(policy.Subjects(), matches) {
+			return policy.OnDemand
+		}
+	}
+	return false
 }
 
 // register asks for certificates for the hostnames of a handler, when it is

@@ -135,8 +135,13 @@ func (h *Handler) replacePlaceholders() {
 // provisionTLS builds the TLS configuration, once: sessions can only be resumed
 // while the ticket keys of one configuration live.
 func (h *Handler) provisionTLS(ctx caddy.Context) error {
-	if err := manageNames(ctx, h.Hostnames); err != nil {
+	app, err := manageNames(ctx, h.Hostnames)
+	if err != nil {
 		return err
+	}
+	if len(h.Hostnames) > 0 {
+		check := &certificateCheck{names: h.Hostnames, app: app, logger: h.logger}
+		h.config.TLSAvailable = check.available
 	}
 	if len(h.ConnectionPolicies) == 0 {
 		h.ConnectionPolicies = append(h.ConnectionPolicies, new(caddytls.ConnectionPolicy))

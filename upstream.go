@@ -114,7 +114,8 @@ func (u *Upstream) clientTLS(ctx caddy.Context) (*tls.Config, error) {
 	config.GetClientCertificate = func(request *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		return managedCertificate(name, request)
 	}
-	return config, manageNames(ctx, []string{name})
+	_, err = manageNames(ctx, []string{name})
+	return config, err
 }
 
 // managedCertificate chooses among the certificates that Caddy has for a name.

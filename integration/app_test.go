@@ -231,3 +231,27 @@ func TestOnDemandOfTheNameItselfIsObeyed(t *testing.T) {
 	c.load(c.caddyfile(s.String(), options) + strings.Replace(site, "https://", "mail.example.com", 1))
 	c.requireLeaves("other.example.com")
 }
+
+// Without a certificate the upgrade is refused in the protocol's words, and granted once
+// there is one. Each name is warned of once, not each client.
+func TestNoCertificateYet(t *testing.T) {
+	s := newNamedSite(t, "mail.example.com", "mx.example.com")
+	c := newInstance(t)
+	t.Cleanup(func() { require.NoError(t, caddy.Stop()) })
+	nobody := "cert_issuer acme http://" + freeAddress(t) + "\n acme_ca http://" + freeAddress(t)
+	c.load(strings.Replace(c.caddyfile(s.String()), "local_certs", nobody, 1))
+	for range 3 {
+		p, err := s.dial(new(tls.Config))
+		require.NoError(t, err)
+		require.NoError(t, p.run([]step{
+			{Expect: `^220 `}, {SendText: "EHLO c\r\n"}, {Expect: `(?s)^250.*STARTTLS\r\n`},
+			{SendText: "STARTTLS\r\n"}, {Expect: `^454 4\.7\.0 `}, {SendText: "QUIT\r\n"}, {Expect: `^221 `},
+		}))
+		require.NoError(t, p.raw.Close())
+	}
+	require.Len(t, c.logged("no certificate yet, refusing upgrades until there is one"), 2)
+
+	c.load(c.caddyfile(s.String()))
+	c.awaitCertificates(s.names...)
+	s.requireUpgraded(t, c.trust(), step{})
+}

@@ -65,6 +65,11 @@ type Config struct {
 	// HandshakeTimeout bounds the TLS handshake. Default: 15 seconds.
 	HandshakeTimeout time.Duration
 
+	// TLSAvailable, if set, is asked by a server before it grants the upgrade. If it returns
+	// false, for want of a certificate, the client is told in its protocol's words that TLS
+	// is not available for now. It may be called from several goroutines.
+	TLSAvailable func() bool
+
 	// Warn, if set, is told what an administrator should change at a backend,
 	// such as a backend that refuses passwords for want of TLS. It may be called
 	// from several goroutines, and with the same text for many connections.
@@ -80,6 +85,7 @@ func (c *Config) options(proto *Protocol) *dialogue.Options {
 		Optional:      c.Optional,
 		PlaintextAuth: c.PlaintextAuth,
 		Own:           c.Options,
+		TLSAvailable:  c.TLSAvailable,
 		Declared:      proto.Options,
 	}
 	if c.TLS != nil {

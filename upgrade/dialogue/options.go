@@ -20,6 +20,9 @@ type Options struct {
 	PlaintextAuth bool              // and send its password so
 	Own           map[string]string // the protocol's own options, by name
 
+	// TLSAvailable reports whether there is a certificate to do TLS with. Nil if there is.
+	TLSAvailable func() bool
+
 	Declared []Option // the protocol's
 }
 

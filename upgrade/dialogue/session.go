@@ -108,6 +108,10 @@ func (s *Session) PlaintextAuth() bool { return s.opts.Optional && s.opts.Plaint
 // ServerName is the name that SetServerName has kept.
 func (s *Session) ServerName() string { return s.serverName }
 
+// TLSAvailable reports whether the upgrade can be granted now. A server that cannot says so
+// in place of the go-ahead, as far as its protocol has words for that.
+func (s *Session) TLSAvailable() bool { return s.opts.TLSAvailable == nil || s.opts.TLSAvailable() }
+
 // MaxLine bounds a line or message, in octets.
 func (s *Session) MaxLine() int { return s.maxLine }
 

@@ -38,7 +38,7 @@ func accept(s *dialogue.Session) error {
 			return readErr
 		}
 		tag, verb, arg := imapCommandLine(line)
-		if verb == "STARTTLS" && arg == "" {
+		if verb == "STARTTLS" && arg == "" && s.TLSAvailable() {
 			return s.GoAhead(tag + " OK Begin TLS negotiation now")
 		}
 		if imapAmbiguous(line) {
@@ -110,6 +110,9 @@ func imapCommand(s *dialogue.Session, line, tag, verb string) error {
 	case "LOGOUT":
 		return errors.Join(s.Reply("* BYE Logging out", tag+" OK LOGOUT completed"), dialogue.ErrQuit)
 	case "STARTTLS":
+		if !s.TLSAvailable() {
+			return s.Refuse(tag + " NO [UNAVAILABLE] TLS is not available for now")
+		}
 		return s.Refuse(tag + " BAD Syntax error (no parameters allowed)")
 	case "LOGIN", "AUTHENTICATE":
 		return s.NeedsBackend(true, tag+" NO [PRIVACYREQUIRED] STARTTLS required")

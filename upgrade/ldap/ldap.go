@@ -125,6 +125,9 @@ func ldapExtended(s *dialogue.Session, m *ldapMessage) error {
 	case code != ldapSuccess:
 		return s.SendRefusal(ldapResult(m.id, ldapExtendedResponse, code))
 	}
+	if !s.TLSAvailable() {
+		return s.SendRefusal(ldapResult(m.id, ldapExtendedResponse, ldapUnavailable))
+	}
 	return s.SendGoAhead(ldapResult(m.id, ldapExtendedResponse, ldapSuccess))
 }
 

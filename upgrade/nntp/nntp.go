@@ -40,7 +40,7 @@ func accept(s *dialogue.Session) error {
 			return readErr
 		}
 		verb, arg := dialogue.SplitVerb(line)
-		if verb == "STARTTLS" && arg == "" {
+		if verb == "STARTTLS" && arg == "" && s.TLSAvailable() {
 			return s.GoAhead("382 Continue with TLS negotiation")
 		}
 		err = answer(s, verb, arg)
@@ -61,6 +61,9 @@ func answer(s *dialogue.Session, verb, arg string) error {
 	case "QUIT":
 		return errors.Join(s.Reply("205 Connection closing"), dialogue.ErrQuit)
 	case "STARTTLS":
+		if arg == "" {
+			return s.Refuse("580 TLS is not available for now")
+		}
 		return s.Refuse("501 Syntax error (no parameters allowed)")
 	case "AUTHINFO":
 		return s.NeedsBackend(true, needsTLS)

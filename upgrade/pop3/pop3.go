@@ -47,7 +47,7 @@ func accept(s *dialogue.Session) error {
 			return readErr
 		}
 		verb, arg := dialogue.SplitVerb(line)
-		if verb == "STLS" && arg == "" {
+		if verb == "STLS" && arg == "" && s.TLSAvailable() {
 			return s.GoAhead("+OK Begin TLS negotiation")
 		}
 		err = pop3Command(s, verb)
@@ -64,6 +64,9 @@ func pop3Command(s *dialogue.Session, verb string) error {
 	case "QUIT":
 		return errors.Join(s.Reply("+OK Bye"), dialogue.ErrQuit)
 	case "STLS":
+		if !s.TLSAvailable() {
+			return s.Refuse("-ERR [SYS/TEMP] TLS is not available for now")
+		}
 		return s.Refuse("-ERR Syntax error (no parameters allowed)")
 	case "USER", "PASS", "APOP", "AUTH":
 		return s.NeedsBackend(true, "-ERR Must issue a STLS command first")
@@ -125,7 +128,7 @@ func request(s *dialogue.Session) error {
 		if line == "." {
 			break
 		}
-		offered = offered || strings.EqualFold(strings.TrimSpace(line), "STLS")
+		offered = offered || dialogue.EqualASCII(strings.Trim(line, " \t"), "STLS")
 		login = login || isPOP3Login([]byte(line))
 	}
 	s.SetPlaintextLogin(login)

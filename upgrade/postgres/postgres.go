@@ -63,7 +63,10 @@ func accept(s *dialogue.Session) error {
 		}
 		switch {
 		case code == postgresSSLRequest:
-			return s.SendGoAhead([]byte("S"))
+			if s.TLSAvailable() {
+				return s.SendGoAhead([]byte("S"))
+			}
+			err = postgresNoTLS(s)
 		case code == postgresGSSENCRequest && !encrypted:
 			err = postgresNoGSS(s)
 		case code == postgresCancelRequest:
@@ -81,6 +84,18 @@ func accept(s *dialogue.Session) error {
 			return err
 		}
 	}
+}
+
+// postgresNoTLS answers SSLRequest where TLS cannot be had for now. A client that prefers TLS
+// goes on without, so that it must not hear this where it is required.
+func postgresNoTLS(s *dialogue.Session) error {
+	switch {
+	case s.Pipelined():
+		return dialogue.ErrPipelined
+	case s.Optional():
+		return s.Send([]byte("N"))
+	}
+	return errors.Join(s.Send(postgresError("57P03", "TLS is not available for now")), dialogue.ErrQuit)
 }
 
 // postgresNoGSS answers GSSENCRequest. What a client sends before it has the

@@ -41,7 +41,7 @@ func accept(s *dialogue.Session) error {
 			return readErr
 		}
 		verb, arg := dialogue.SplitVerb(line)
-		if verb == "STARTTLS" && arg == "" {
+		if verb == "STARTTLS" && arg == "" && s.TLSAvailable() {
 			return s.GoAhead(`OK "Begin TLS negotiation now."`)
 		}
 		if err = answer(s, verb, arg); err != nil {
@@ -83,6 +83,9 @@ func answer(s *dialogue.Session, verb, arg string) error {
 	case "LOGOUT":
 		return errors.Join(s.Reply(`OK "Bye"`), dialogue.ErrQuit)
 	case "STARTTLS":
+		if arg == "" {
+			return s.Refuse(`NO (TRYLATER) "TLS is not available for now"`)
+		}
 		return s.Refuse(`NO "Syntax error (no parameters allowed)"`)
 	case "AUTHENTICATE":
 		return s.NeedsBackend(true, needsTLS)

@@ -55,7 +55,7 @@ func accept(s *dialogue.Session, hello string) error {
 			return readErr
 		}
 		verb, arg := dialogue.SplitVerb(line)
-		if verb == "STARTTLS" && arg == "" {
+		if verb == "STARTTLS" && arg == "" && s.TLSAvailable() {
 			return s.GoAhead("220 2.0.0 Ready to start TLS")
 		}
 		err = smtpCommand(s, hello, verb, arg)
@@ -81,6 +81,9 @@ func smtpCommand(s *dialogue.Session, hello, verb, arg string) error {
 	case "QUIT":
 		return errors.Join(s.Reply("221 2.0.0 Bye"), dialogue.ErrQuit)
 	case "STARTTLS":
+		if arg == "" {
+			return s.Refuse("454 4.7.0 TLS not available due to temporary reason")
+		}
 		return s.Refuse("501 5.5.4 Syntax error (no parameters allowed)")
 	case "RSET":
 		return s.Reply("250 2.0.0 Ok") // there is nothing to reset
@@ -169,7 +172,7 @@ func request(s *dialogue.Session, hello string) error {
 		return err
 	}
 	offered := slices.ContainsFunc(lines[1:], func(text string) bool {
-		return strings.EqualFold(strings.TrimSpace(text), "STARTTLS")
+		return dialogue.EqualASCII(strings.Trim(text, " \t"), "STARTTLS")
 	})
 	s.SetPlaintextLogin(slices.ContainsFunc(lines[1:], isSMTPAuth))
 	if !offered {

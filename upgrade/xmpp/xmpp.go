@@ -85,11 +85,22 @@ func accept(s *dialogue.Session) error {
 		case t.kind == xmppEnd:
 			return errors.Join(s.Send([]byte(xmppBye)), dialogue.ErrQuit)
 		case t.is(xmppTLS, "starttls"):
-			return errors.Join(xmppClose(s, x, t), s.SendGoAhead([]byte(xmppProceed)))
+			return xmppGrant(s, x, t)
 		}
 		err = xmppRefuse(s, x, t)
 	}
 	return err
+}
+
+// xmppGrant grants STARTTLS, or ends the stream with its failure (RFC 6120 section 5.4.2.2).
+func xmppGrant(s *dialogue.Session, x *xmppStream, t xmppToken) error {
+	if err := xmppClose(s, x, t); err != nil {
+		return err
+	}
+	if !s.TLSAvailable() {
+		return errors.Join(s.Send([]byte(xmppFailure+xmppBye)), dialogue.ErrQuit)
+	}
+	return s.SendGoAhead([]byte(xmppProceed))
 }
 
 // xmppRefuse refuses all but STARTTLS: to authenticate, so that a client may think

@@ -71,7 +71,7 @@ func TestJoinsKeepToTheScript(t *testing.T) {
 		"an end is wanted":          {pop3Join + ">B!\n=> following", "the backend sees an end"},
 		"an end of theirs":          {pop3Join + ">C!\n=> following", "the client sees an end"},
 		"a warning":                 {pop3Join + ">W: what\n=> following", "1 warnings"},
-		"a warning too many":        {"B: +OK [XCLIENT] hi\n=> following", ""},
+		"a warning too many":        {"B: +OK [XCLIENT] hi\n=> following", "1 warnings"},
 		"closed":                    {"B: hi\n>C: -ERR [SYS/TEMP] Backend not available\n>C!\n>B!\n=> closed", ""},
 		"time passes":               {"... 61s\n>C: -ERR [SYS/TEMP] Backend not available\n>C!\n>B!\n=> closed", ""},
 		"a backend that is cut off": {"B: +OK hi\nB!\n>C!\nC!\n>B!\n=> following", ""},

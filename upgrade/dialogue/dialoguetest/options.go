@@ -65,6 +65,8 @@ func setConfig(config *upgrade.Config, name, value string) bool {
 		config.Optional = true
 	case "plaintext_auth":
 		config.PlaintextAuth = true
+	case "tls_unavailable":
+		config.TLSAvailable = func() bool { return false }
 	default:
 		return false
 	}
