@@ -129,6 +129,7 @@ const pgClear = "clear"
 type routes struct {
 	*caddyServer
 	addr map[string]string
+	alpn []string // what clients offer, if they do
 }
 
 // startRoutes runs Caddy with these handlers, which are keyed by route.

@@ -76,8 +76,9 @@ func startAttackRoutes(t testing.TB, clear string, backends map[string]string) *
 		proto, _, _ := strings.Cut(name, " ")
 		host := matrixName(proto, matrixHost)
 		hosts = append(hosts, host)
-		handlers[name+" starttls"] = fmt.Sprintf("starttls %s %s {\nimplicit_tls\n}\nproxy %s", proto, host, backend)
-		handlers[name+" plain"] = fmt.Sprintf("starttls %s %s {\n%s\n}\nproxy %s", proto, host, clear, backend)
+		for way, options := range map[string]string{"starttls": "", "tls": "implicit_tls", "plain": clear} {
+			handlers[name+" "+way] = fmt.Sprintf("starttls %s %s {\n%s\n}\nproxy %s", proto, host, options, backend)
+		}
 	}
 	return startRoutes(t, hosts, handlers)
 }
@@ -101,11 +102,7 @@ func (a *attackRun) once(t *testing.T, name, way, ip string, attack attack) {
 	for i := range steps {
 		steps[i][0] = strings.ReplaceAll(steps[i][0], "{ip}", ip)
 	}
-	route := name + " plain"
-	if way != "plain" {
-		route = name + " starttls"
-	}
-	c := &matrixClient{t: t, Conn: a.dial(t, a.proto, way, a.addr[route])}
+	c := &matrixClient{t: t, Conn: a.dial(t, a.proto, way, a.addr[name+" "+way])}
 	require.NoError(t, c.SetDeadline(time.Now().Add(attackTimeout)))
 	c.hold(matrixDialogue{begin.greeting, begin.greetsInTLS, begin.offer, steps}, way)
 }

@@ -128,7 +128,7 @@ func (r *routes) dial(t testing.TB, proto, way, addr string) net.Conn {
 	t.Helper()
 	root, err := os.ReadFile(r.Root())
 	require.NoError(t, err)
-	config := &tls.Config{ServerName: matrixName(proto, matrixHost), RootCAs: x509.NewCertPool()}
+	config := &tls.Config{ServerName: matrixName(proto, matrixHost), RootCAs: x509.NewCertPool(), NextProtos: r.alpn}
 	require.True(t, config.RootCAs.AppendCertsFromPEM(root))
 	ctx, cancel := context.WithTimeout(t.Context(), clientTimeout)
 	defer cancel()

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -11,8 +12,9 @@ import (
 
 // tap is a proxy that writes down what goes up.
 type tap struct {
-	addr string
-	up   transcript
+	addr    string
+	up      transcript
+	dialled atomic.Int64 // connections
 }
 
 func startTap(t testing.TB, server string) *tap {
@@ -42,6 +44,7 @@ func tapOn(t testing.TB, ln net.Listener, server string) *tap {
 			if err != nil {
 				return
 			}
+			tap.dialled.Add(1)
 			go tap.pass(conn, server)
 		}
 	}()
