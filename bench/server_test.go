@@ -15,7 +15,7 @@ import (
 
 const serverName = "up.example.com"
 
-// A server takes and gives bytes: in clear, with TLS from the beginning, and with
+// A server takes and gives bytes: in plaintext, with TLS from the beginning, and with
 // TLS by STARTTLS.
 type server struct {
 	plain, implicit, upgraded string // addresses

@@ -63,7 +63,7 @@ func TestPrefetchedBytesBeyondOneReadEndTheConnection(t *testing.T) {
 	require.ErrorIs(t, <-done, errNotReached)
 }
 
-// openly is what the client says in clear ahead of the request.
+// openly is what the client says in plaintext ahead of the request.
 func (s *site) openly() (all string) {
 	for _, step := range s.talk.greet {
 		all += step.SendText
@@ -71,8 +71,8 @@ func (s *site) openly() (all string) {
 	return all
 }
 
-// A client that goes on in clear after the go-ahead has not upgraded, and hears
-// nothing in clear any more.
+// A client that stays in plaintext after the go-ahead has not upgraded, and hears
+// nothing in plaintext any more.
 func TestPlaintextAfterTheGoAheadEndsTheConnection(t *testing.T) {
 	sites := sitePerProtocol(t, func(p *upgrade.Protocol) bool { return !p.EarlyDial })
 	c := serve(t, sites...)

@@ -165,16 +165,16 @@ func TestProbeFails(t *testing.T) {
 		login, said    string
 		phases         int
 	}{
-		"not offered":      {saying("220 mx\r\n", "250-mx\r\n250 AUTH PLAIN\r\n"), 5, "not offered", "does not offer", "yes", "S: 250 AUTH PLAIN\n", 3},
-		"refused":          {saying("220 mx\r\n", ehlo, "454 4.7.0 no\r\n"), 5, "refused", "454 4.7.0 no", "yes", "S: 454 4.7.0 no\n", 3},
-		"refused at once":  {saying("554 no\r\n"), 5, "refused", "554 no", "unknown", "S: 554 no\n", 3},
-		"not the protocol": {saying("SSH-2.0-OpenSSH\r\n"), 7, "failed", "malformed", "unknown", "S: SSH-2.0-OpenSSH\n", 3},
-		"injects":          {saying("220 mx\r\n", ehlo, "220 go\r\n250 mx\r\n"), 7, "failed", "plaintext", "yes", "S: 250 mx\n", 3},
-		"breaks off":       {hangingUp("220 mx"), 7, "failed", "EOF", "unknown", "S: 220 mx\n", 3},
-		"goes on in clear": {saying("220 mx\r\n", ehlo, "220 go\r\n", "500 what\r\n"), 7, "failed", "in clear", "yes", "S: 220 go\n\n", 4},
-		"old TLS":          {upgrading(upgrade.SMTP, old), 7, "failed", "handshake", "no", "C: STARTTLS\n", 4},
-		"says nothing":     {saying(""), 6, "unreachable", "no answer within 1s", "unknown", "Server: ", 3},
-		"no handshake":     {saying("220 mx\r\n", ehlo, "220 go\r\n"), 6, "unreachable", "no answer within 1s", "yes", "S: 220 go\n\n", 4},
+		"not offered":        {saying("220 mx\r\n", "250-mx\r\n250 AUTH PLAIN\r\n"), 5, "not offered", "does not offer", "yes", "S: 250 AUTH PLAIN\n", 3},
+		"refused":            {saying("220 mx\r\n", ehlo, "454 4.7.0 no\r\n"), 5, "refused", "454 4.7.0 no", "yes", "S: 454 4.7.0 no\n", 3},
+		"refused at once":    {saying("554 no\r\n"), 5, "refused", "554 no", "unknown", "S: 554 no\n", 3},
+		"not the protocol":   {saying("SSH-2.0-OpenSSH\r\n"), 7, "failed", "malformed", "unknown", "S: SSH-2.0-OpenSSH\n", 3},
+		"injects":            {saying("220 mx\r\n", ehlo, "220 go\r\n250 mx\r\n"), 7, "failed", "plaintext", "yes", "S: 250 mx\n", 3},
+		"breaks off":         {hangingUp("220 mx"), 7, "failed", "EOF", "unknown", "S: 220 mx\n", 3},
+		"stays in plaintext": {saying("220 mx\r\n", ehlo, "220 go\r\n", "500 what\r\n"), 7, "failed", "in plaintext", "yes", "S: 220 go\n\n", 4},
+		"old TLS":            {upgrading(upgrade.SMTP, old), 7, "failed", "handshake", "no", "C: STARTTLS\n", 4},
+		"says nothing":       {saying(""), 6, "unreachable", "no answer within 1s", "unknown", "Server: ", 3},
+		"no handshake":       {saying("220 mx\r\n", ehlo, "220 go\r\n"), 6, "unreachable", "no answer within 1s", "yes", "S: 220 go\n\n", 4},
 	} {
 		t.Run(name, func(t *testing.T) {
 			args := []string{"smtp", listenAndServe(t, test.serve), "--insecure"}

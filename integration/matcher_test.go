@@ -55,16 +55,16 @@ func TestMatchersNeedTheRequestAndNoMore(t *testing.T) {
 // strangers speak first as well, but do not ask for this upgrade.
 func strangers(t *testing.T) map[string]string {
 	return map[string]string{
-		"HTTP":                "GET / HTTP/1.1\r\nHost: mail.example.com\r\n\r\n",
-		"TLS":                 clientHello(t),
-		"SSH":                 "SSH-2.0-OpenSSH_9.9\r\n",
-		"LDAP bind":           ldapBind,
-		"LDAP Who am I":       "\x30\x1e\x02\x01\x01\x77\x19\x80\x171.3.6.1.4.1.4203.1.11.3",
-		"PostgreSQL in clear": startup,
-		"PostgreSQL, long":    "\x00\x00\x00\x09\x04\xd2\x16\x2f\x00",
-		"PostgreSQL, cancel":  "\x00\x00\x00\x10\x04\xd2\x16\x2e\x00\x00\x10\x92\x07\x5b\xcd\x15",
-		"XML":                 "<?xml version='1.0'?><html xmlns='http://www.w3.org/1999/xhtml'></html>",
-		"NUL":                 strings.Repeat("\x00", 20),
+		"HTTP":                    "GET / HTTP/1.1\r\nHost: mail.example.com\r\n\r\n",
+		"TLS":                     clientHello(t),
+		"SSH":                     "SSH-2.0-OpenSSH_9.9\r\n",
+		"LDAP bind":               ldapBind,
+		"LDAP Who am I":           "\x30\x1e\x02\x01\x01\x77\x19\x80\x171.3.6.1.4.1.4203.1.11.3",
+		"PostgreSQL in plaintext": startup,
+		"PostgreSQL, long":        "\x00\x00\x00\x09\x04\xd2\x16\x2f\x00",
+		"PostgreSQL, cancel":      "\x00\x00\x00\x10\x04\xd2\x16\x2e\x00\x00\x10\x92\x07\x5b\xcd\x15",
+		"XML":                     "<?xml version='1.0'?><html xmlns='http://www.w3.org/1999/xhtml'></html>",
+		"NUL":                     strings.Repeat("\x00", 20),
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// drain reads what is still to come in clear.
+// drain reads what is still to come in plaintext.
 func (p *peer) drain() error {
 	for !p.whole {
 		got, err := p.read(time.Now().Add(250 * time.Millisecond))
@@ -22,7 +22,7 @@ func (p *peer) drain() error {
 	return nil
 }
 
-// startTLS does the handshake, once nothing more comes in clear.
+// startTLS does the handshake, once nothing more comes in plaintext.
 func (p *peer) startTLS(s step) error {
 	if p.serves == nil {
 		if err := p.drain(); err != nil {
@@ -41,7 +41,7 @@ func (p *peer) startTLS(s step) error {
 	conn, err := p.handshake(config)
 	switch {
 	case err != nil && s.ExpectFail && p.wire.sawPlaintext():
-		return fmt.Errorf("peer went on in clear: %q", p.wire.received)
+		return fmt.Errorf("peer stayed in plaintext: %q", p.wire.received)
 	case err != nil && s.ExpectFail:
 		return expectAlert(err, s.ExpectAlert)
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -49,7 +49,7 @@ func (p *peer) startTLS(s step) error {
 	case err != nil && s.MayFail:
 		return errOver
 	case err != nil:
-		return fmt.Errorf("after %q in clear: %w", p.plain, err)
+		return fmt.Errorf("after %q in plaintext: %w", p.plain, err)
 	case s.ExpectFail:
 		return errors.New("handshake succeeded")
 	}
@@ -60,7 +60,7 @@ func (p *peer) startTLS(s step) error {
 	return nil
 }
 
-// handshake leaves the peer in clear.
+// handshake leaves the peer in plaintext.
 func (p *peer) handshake(config *tls.Config) (*tls.Conn, error) {
 	if err := p.raw.SetDeadline(time.Now().Add(patience)); err != nil {
 		return nil, err

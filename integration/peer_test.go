@@ -61,7 +61,7 @@ type step struct {
 // A peer plays scripts on a connection.
 type peer struct {
 	raw    net.Conn
-	tls    *tls.Conn // nil in clear
+	tls    *tls.Conn // nil in plaintext
 	config *tls.Config
 	serves map[string]*tls.Certificate // a server's choice; nil: the peer is a client
 

@@ -164,7 +164,7 @@ func (a *attack) play(conn net.Conn) error {
 	}
 	err = errors.Join(err, a.checkPeer(p))
 	if bytes.Contains(seen.all, []byte(canary)) {
-		err = errors.Join(err, fmt.Errorf("canary in clear: %q", seen.all))
+		err = errors.Join(err, fmt.Errorf("canary in plaintext: %q", seen.all))
 	}
 	return err
 }

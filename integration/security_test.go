@@ -103,7 +103,7 @@ func (v *visit) run(trust *tls.Config) error {
 
 // checkDials is called while there is no TLS. That a backend must not be dialled by
 // then holds in every case, whether or not it says so, but for relayed protocols, and
-// for clients that may go on in clear.
+// for clients that may stay in plaintext.
 func (v *visit) checkDials() error {
 	known := []string{"", "never", "never_before_tls", "never_if_required", "after_tls_if_required"}
 	if !slices.Contains(known, v.BackendDial) {

@@ -188,7 +188,7 @@ func servesInside(u *upgrader) {
 	u.serve = func(conn net.Conn) error { return u.serveInside(conn) }
 }
 
-// A joint is a server in clear, in front of an upgrader.
+// A joint is a server in plaintext, in front of an upgrader.
 type joint struct {
 	address string
 	up      *upgrader

@@ -81,7 +81,7 @@ func (e *endToEnd) use(p *peer, sni string) error {
 }
 
 // The tenants whose upstreams have certificates of their own. XMPP clients ask for
-// another name in clear.
+// another name in plaintext.
 var endTenants = []string{"a.example.org", "b.example.org", "c.example.org"}
 
 // tenantSites are upstreams that terminate TLS, one for each tenant.
@@ -236,7 +236,7 @@ func (c *slowConn) Write(b []byte) (n int, err error) {
 	return n, err
 }
 
-// A client that policy optional lets go on in clear is told that there is no server
+// A client that policy optional lets stay in plaintext is told that there is no server
 // for it, unless it is kept away from upstreams that want a ClientHello.
 func TestPassthroughHasNoUpstreamForClientsInClear(t *testing.T) {
 	type clear struct {

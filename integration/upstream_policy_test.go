@@ -113,7 +113,7 @@ func policiesOf(protocol, refusal string) []string {
 	return []string{"required", "optional"}
 }
 
-// An upstream that fails at TLS is no reason for going on in clear.
+// An upstream that fails at TLS is no reason for staying in plaintext.
 func TestUpstreamOptionalDemandsGoodTLS(t *testing.T) {
 	a, other := newAuthority(t), newAuthority(t)
 	for name, upstream := range map[string]struct {

@@ -23,7 +23,7 @@ func rounds(t testing.TB, client, up net.Conn) {
 	}
 }
 
-// In every protocol a client in clear gets to a server that it could not reach, and
+// In every protocol a client in plaintext gets to a server that it could not reach, and
 // whose name TLS has verified.
 func TestUpstreamIsJoined(t *testing.T) {
 	a := newAuthority(t)

@@ -46,7 +46,7 @@ func (w *wire) Read(p []byte) (int, error) {
 
 var errTruncated = errors.New("ended without close_notify")
 
-// sawPlaintext tells whether what was received is no TLS.
+// sawPlaintext reports whether what was received is no TLS.
 func (w *wire) sawPlaintext() bool {
 	return len(w.received) > 0 && (w.received[0] < 20 || w.received[0] > 23)
 }

@@ -36,7 +36,7 @@ func (*returned) Handle(cx *layer4.Connection, next layer4.Handler) error {
 	return err
 }
 
-// wrapped is a web site in clear behind the handlers of a listener wrapper.
+// wrapped is a web site in plaintext behind the handlers of a listener wrapper.
 const wrapped = `
 	default_bind 127.0.0.1
 	servers {

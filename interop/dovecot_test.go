@@ -27,7 +27,7 @@ type dovecot struct {
 	home                    string // the users' mailboxes
 }
 
-// tlsOff makes passwords work in clear and hides every upgrade: what a backend
+// tlsOff makes passwords work in plaintext and hides every upgrade: what a backend
 // behind the plugin should look like.
 const tlsOff = "ssl = no"
 

@@ -93,7 +93,7 @@ func (e *exim) verifyBy(t testing.TB, ca string) string {
 }
 
 // TestPublicMXFromExim has Exim as sender, which tries TLS wherever it is offered. One
-// that does not like the certificate comes back for a delivery in clear.
+// that does not like the certificate comes back for a delivery in plaintext.
 func TestPublicMXFromExim(t *testing.T) {
 	t.Parallel()
 	e := newExim(t)

@@ -110,7 +110,7 @@ func (f *front) requireResumption(t *testing.T, question string) {
 	}
 }
 
-// plainReply sends bytes in clear and returns all that comes back until the server
+// plainReply sends bytes in plaintext and returns all that comes back until the server
 // closes, which it must do soon.
 func plainReply(t testing.TB, addr, send string) string {
 	t.Helper()

@@ -63,7 +63,7 @@ func TestPublicMXBehindHAProxy(t *testing.T) {
 	}{
 		{"v2", "v2", "mx.example.com", []string{"--tls", "--tls-sni", "mx.example.com"}},
 		{"v2, no SNI", "v2", "-", []string{"--tls"}},
-		{"v2, in clear", "v2", "-", nil},
+		{"v2, in plaintext", "v2", "-", nil},
 		{"v1", "v1", "-", []string{"--tls", "--tls-sni", "mx.example.com"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 const pgStatSSL = "SELECT current_user, ssl, client_dn FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
 
 // TestHardenedPostgres has psql without TLS reach a server that demands it, with a
-// certificate of the client. That server offers channel binding, which psql in clear
+// certificate of the client. That server offers channel binding, which psql in plaintext
 // must not get to see.
 func TestHardenedPostgres(t *testing.T) {
 	t.Parallel()
@@ -162,14 +162,14 @@ func TestHardenedXMPP(t *testing.T) {
 	t.Run("direct", func(t *testing.T) {
 		out, err := client("direct")
 		require.Error(t, err, out)
-		require.Contains(t, out, "features in clear: starttls\n")
+		require.Contains(t, out, "features in plaintext: starttls\n")
 	})
 	t.Run("by hand", func(t *testing.T) {
 		out, err := client("xmpp")
 		require.NoError(t, err, out)
 		lines := strings.Split(out, "\n")
 		require.Len(t, lines, 5, out)
-		require.Equal(t, "features in clear: mechanisms", lines[0])
+		require.Equal(t, "features in plaintext: mechanisms", lines[0])
 		require.Regexp(t, `^features after login: bind (.* )?session`, lines[1])
 		require.NotContains(t, lines[1], "starttls")
 		require.Equal(t, "message: 1000 words from alice@xmpp.example.com/test", lines[3])
@@ -178,6 +178,6 @@ func TestHardenedXMPP(t *testing.T) {
 		out, err := debianPython(t, "slixmpp", "testdata/xmpp_slixmpp.py", port(t, r.addr["xmpp"]), "-",
 			xmppUser+"@"+xmppHost, xmppPassword)
 		require.NoError(t, err, out)
-		require.Contains(t, out, fmt.Sprintf("session: %s@%s in clear\nmessage: hello", xmppUser, xmppHost))
+		require.Contains(t, out, fmt.Sprintf("session: %s@%s in plaintext\nmessage: hello", xmppUser, xmppHost))
 	})
 }

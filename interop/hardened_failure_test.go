@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// hardenedClients are what clients in clear say first, and what those hear that
+// hardenedClients are what clients in plaintext say first, and what those hear that
 // cannot be served: each protocol's word for a server that is not available.
 var hardenedClients = map[string]struct{ send, want string }{
 	"smtp":     {"EHLO client.example\r\nAUTH PLAIN " + plainResponse() + "\r\n", `\A421 4\.\d\.\d .*\r\n\z`},
@@ -48,7 +48,7 @@ func TestHardenedFailures(t *testing.T) {
 			t.Run(proto+" "+failure, func(t *testing.T) {
 				reply := plainReply(t, r.addr[proto+" "+failure], client.send)
 				require.Regexp(t, client.want, reply)
-				require.NotContains(t, reply, "backend.example.com", "the server in clear was quoted")
+				require.NotContains(t, reply, "backend.example.com", "the server in plaintext was quoted")
 			})
 		}
 		require.Greater(t, len(taps[proto].up.String()), 100, "no handshake was tried with the server for "+proto)

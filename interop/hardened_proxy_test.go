@@ -36,7 +36,7 @@ func TestHardenedRetries(t *testing.T) {
 }
 
 // TestHardenedPublicMX has a Postfix that wants the PROXY protocol in front of the
-// conversation in clear, and then TLS, learn of the client's address. Caddy puts the
+// conversation in plaintext, and then TLS, learn of the client's address. Caddy puts the
 // header there before it asks for the upgrade.
 func TestHardenedPublicMX(t *testing.T) {
 	t.Parallel()

@@ -122,7 +122,7 @@ hostnossl all %s 127.0.0.1/32 trust
 	return db
 }
 
-// pgClear is a user for servers that are reached in clear.
+// pgClear is a user for servers that are reached in plaintext.
 const pgClear = "clear"
 
 // routes is a Caddy with a number of routes, each on an address of its own.

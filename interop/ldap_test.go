@@ -212,7 +212,7 @@ func TestLDAPBackendCloses(t *testing.T) {
 	require.NoError(t, err, out)
 }
 
-// TestLDAPOptional lets clients go on in clear that do not ask for TLS, but not with
+// TestLDAPOptional lets clients stay in plaintext that do not ask for TLS, but not with
 // their passwords, unless that is allowed as well.
 func TestLDAPOptional(t *testing.T) {
 	t.Parallel()
@@ -221,8 +221,8 @@ func TestLDAPOptional(t *testing.T) {
 		options []string
 		clear   string
 	}{
-		"no passwords in clear": {[]string{"policy optional"}, "Confidentiality required (13)"},
-		"passwords in clear":    {[]string{"policy optional", "allow_plaintext_auth"}, "dn:" + ldapUser},
+		"no passwords in plaintext": {[]string{"policy optional"}, "Confidentiality required (13)"},
+		"passwords in plaintext":    {[]string{"policy optional", "allow_plaintext_auth"}, "dn:" + ldapUser},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := startFront(t, "ldap", []string{ldapHost}, backend, test.options...)

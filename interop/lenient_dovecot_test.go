@@ -66,7 +66,7 @@ var imapRest = [][2]string{
 	{"z LOGOUT\r\n", `\* BYE .*\r\nz OK .*\r\n`},
 }
 
-// imapBegin has a client in clear fail to log in, to get to the backend.
+// imapBegin has a client in plaintext fail to log in, to get to the backend.
 func imapBegin(way string) attackBegin {
 	b := attackBegin{greeting: `\* OK .*\r\n`}
 	if way == "plain" {

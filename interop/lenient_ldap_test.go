@@ -108,8 +108,8 @@ const ldapFound = `(?s:(0.\x02\x01\x05d.*)?0.\x02\x01\x05e.\x0a\x01.*)`
 // ldapBound is a bind by hand with its answer.
 var ldapBound = [2]string{ldapBind, `\x30\x0c\x02\x01\x02\x61\x07\x0a\x01\x00\x04\x00\x04\x00`}
 
-// TestLenientSlapd asks a slapd with TLS of its own for that, inside TLS and in clear,
-// before a bind and after one. Under policy optional it sends passwords in clear as well.
+// TestLenientSlapd asks a slapd with TLS of its own for that, inside TLS and in plaintext,
+// before a bind and after one. Under policy optional it sends passwords in plaintext as well.
 func TestLenientSlapd(t *testing.T) {
 	t.Parallel()
 	cert, key := selfSigned(t, "backend.example.com")

@@ -151,7 +151,7 @@ func TestLenientPostfix(t *testing.T) {
 	t.Run("would have noticed", func(t *testing.T) { p.requireNotices(t) })
 }
 
-// smtpPasswords would send a password in clear, where that is not allowed.
+// smtpPasswords would send a password in plaintext, where that is not allowed.
 func smtpPasswords() []attack {
 	plain := "PLAIN " + plainResponse() + "\r\n"
 	return append(each(`538 5\.7\.11 .*\r\n`, "AUTH "+plain, "AUTH\t"+plain, "auth "+plain, " AUTH "+plain),
@@ -173,7 +173,7 @@ func (p *trusted) attackRefusing(t *testing.T) {
 	mail := [2]string{"MAIL FROM:<mallory@example.net>\r\n", `(554|450) .*\r\n`}
 	auth := [2]string{"AUTH PLAIN " + plainResponse() + "\r\n", `538 .*\r\n`}
 	for _, name := range []string{"smtp refuses", "smtp refuses EHLO"} {
-		p.attack(t, name, []string{"plain"}, smtpInTurn("in clear", mail, auth))
+		p.attack(t, name, []string{"plain"}, smtpInTurn("in plaintext", mail, auth))
 	}
 }
 

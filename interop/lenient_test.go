@@ -13,7 +13,7 @@ import (
 
 // attackWays are how a client reaches a backend that does TLS of its own and grants
 // privileges to Caddy's address: after an upgrade, with TLS from the first byte, and in
-// clear, where the policy lets it.
+// plaintext, where the policy lets it.
 var attackWays = []string{"starttls", "tls", "plain"}
 
 // attackTimeout is for one session.

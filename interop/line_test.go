@@ -48,7 +48,7 @@ func replyTo(conn net.Conn, reply func(line string) string) {
 	}
 }
 
-// TestLineDemo goes from PING in clear to PING in TLS on one connection.
+// TestLineDemo goes from PING in plaintext to PING in TLS on one connection.
 func TestLineDemo(t *testing.T) {
 	t.Parallel()
 	need(t, "python3")
@@ -64,13 +64,13 @@ func TestLineDemo(t *testing.T) {
 			args := append([]string{"testdata/line_client.py", port(t, f.addr), lineHost, f.Root()}, test.dialogue...)
 			out, err := run(t, clientTimeout, "", "python3", args...)
 			require.NoError(t, err, out)
-			require.Equal(t, "in clear: PONG\nverified: "+lineHost+"\nin TLS: PONG\nthe end\n", out)
+			require.Equal(t, "in plaintext: PONG\nverified: "+lineHost+"\nin TLS: PONG\nthe end\n", out)
 		})
 	}
 }
 
 // TestLineRefusesPlaintextBehindRequest sends a line where the ClientHello belongs.
-// It must not reach the application, neither as the client's nor in clear.
+// It must not reach the application, neither as the client's nor in plaintext.
 func TestLineRefusesPlaintextBehindRequest(t *testing.T) {
 	t.Parallel()
 	f := startFront(t, "line", []string{lineHost}, startPonger(t))

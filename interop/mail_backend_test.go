@@ -138,7 +138,7 @@ func TestMailXCLIENTRefused(t *testing.T) {
 	require.Regexp(t, `^5\d\d `, c.expect(`^\d\d\d .*\n`))
 }
 
-// TestMailRefusesPlaintext sends what needs TLS in clear. The refusals are in each
+// TestMailRefusesPlaintext sends what needs TLS in plaintext. The refusals are in each
 // protocol's words, and the backends never see a connection.
 func TestMailRefusesPlaintext(t *testing.T) {
 	t.Parallel()

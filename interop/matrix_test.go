@@ -30,7 +30,7 @@ var (
 // matrixServer is where one protocol is served in each of the ways.
 type matrixServer map[string]string
 
-// TestMatrix has clients in clear, with TLS from the first byte, and with an upgrade,
+// TestMatrix has clients in plaintext, with TLS from the first byte, and with an upgrade,
 // reach servers that want each of these, in all combinations. Whatever is done on
 // either side, the client meets one server that greets once and offers no
 // upgrade, and can log in to it.

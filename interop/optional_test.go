@@ -43,7 +43,7 @@ func startMailBehindWith(t testing.TB, options, dovecotTLS, postfixExtra string)
 }
 
 // TestMailOptional has clients that want no TLS. They get through to the backend
-// in clear, with what they said before that replayed to it.
+// in plaintext, with what they said before that replayed to it.
 func TestMailOptional(t *testing.T) {
 	t.Parallel()
 	need(t, "curl")
@@ -86,7 +86,7 @@ func TestMailOptionalUpgrade(t *testing.T) {
 	}
 }
 
-// TestMailOptionalRefusesPasswords has clients that would send one in clear, which
+// TestMailOptionalRefusesPasswords has clients that would send one in plaintext, which
 // takes more than policy optional.
 func TestMailOptionalRefusesPasswords(t *testing.T) {
 	t.Parallel()
@@ -103,5 +103,5 @@ func TestMailOptionalRefusesPasswords(t *testing.T) {
 		c.send(test.send)
 		c.expect(test.want)
 	}
-	require.Zero(t, connections(), "a password in clear reached the backend")
+	require.Zero(t, connections(), "a password in plaintext reached the backend")
 }

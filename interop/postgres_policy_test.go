@@ -153,8 +153,8 @@ func TestPostgresPassthrough(t *testing.T) {
 	require.Equal(t, "passed through\n", out)
 }
 
-// TestPostgresOptional lets clients go on in clear that do not ask for TLS, and
-// upgrades the others all the same. A CancelRequest in clear then works, too.
+// TestPostgresOptional lets clients stay in plaintext that do not ask for TLS, and
+// upgrades the others all the same. A CancelRequest in plaintext then works, too.
 func TestPostgresOptional(t *testing.T) {
 	t.Parallel()
 	db := startPostgres(t)

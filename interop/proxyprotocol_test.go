@@ -117,7 +117,7 @@ func TestPublicMXRelaysForNobody(t *testing.T) {
 	t.Parallel()
 	need(t, "swaks")
 	mx := startPublicMX(t)
-	for name, args := range map[string][]string{"in TLS": {"--tls"}, "in clear": nil} {
+	for name, args := range map[string][]string{"in TLS": {"--tls"}, "in plaintext": nil} {
 		t.Run(name, func(t *testing.T) {
 			args := append(args, "--to", "carol@example.org", "--quit-after", "RCPT")
 			out, err := mx.swaks(t, args...)
@@ -214,8 +214,8 @@ func startDovecotProxied(t testing.TB) (d *dovecot, other string) {
 	return d, other
 }
 
-// TestDovecotLearnsOfTLS logs in to a Dovecot that is reached in clear and refuses
-// passwords in clear. Without our header, or with one that says nothing of TLS, it
+// TestDovecotLearnsOfTLS logs in to a Dovecot that is reached in plaintext and refuses
+// passwords in plaintext. Without our header, or with one that says nothing of TLS, it
 // has to refuse. To the log of logins TLS that ended elsewhere is "secured", up to
 // Dovecot 2.3; the auth service is told of "tls", and of the name asked for.
 func TestDovecotLearnsOfTLS(t *testing.T) {

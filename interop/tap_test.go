@@ -65,7 +65,7 @@ func (tap *tap) pass(conn net.Conn, server string) {
 	io.Copy(conn, up)
 }
 
-// requireNone requires that none of these went up in clear.
+// requireNone requires that none of these went up in plaintext.
 func (tap *tap) requireNone(t testing.TB, words ...string) {
 	t.Helper()
 	for _, word := range words {

@@ -27,7 +27,7 @@ func prosodyTLS(t testing.TB) string {
 	return fmt.Sprintf("modules_disabled = { \"s2s\" }\nssl = { certificate = %q, key = %q }", cert, key)
 }
 
-// startProsody runs an XMPP server that allows everything in clear, and returns its
+// startProsody runs an XMPP server that allows everything in plaintext, and returns its
 // address.
 func startProsody(t testing.TB, tls string) string {
 	t.Helper()
@@ -109,7 +109,7 @@ func (f *front) requireXMPPSession(t testing.TB) {
 	require.NoError(t, err, out)
 	lines := strings.Split(out, "\n")
 	require.Len(t, lines, 7, out)
-	require.Equal(t, "features in clear: starttls", lines[0])
+	require.Equal(t, "features in plaintext: starttls", lines[0])
 	require.Equal(t, "verified: "+xmppHost, lines[1])
 	require.Equal(t, "features in TLS: mechanisms", lines[2])
 	require.Regexp(t, `^features after login: bind (.* )?session`, lines[3])
@@ -118,7 +118,7 @@ func (f *front) requireXMPPSession(t testing.TB) {
 	require.Equal(t, "message: 1000 words from alice@xmpp.example.com/test", lines[5])
 }
 
-// TestXMPPRefusesPlaintext does in clear what needs TLS. The backend never sees a
+// TestXMPPRefusesPlaintext does in plaintext what needs TLS. The backend never sees a
 // connection.
 func TestXMPPRefusesPlaintext(t *testing.T) {
 	t.Parallel()

@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// A Utterance is what one side says in clear without waiting for the other: as
+// A Utterance is what one side says in plaintext without waiting for the other: as
 // text, or in hexadecimal.
 type Utterance struct {
 	From string `json:"from"` // client or server

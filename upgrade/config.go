@@ -38,12 +38,12 @@ type Config struct {
 	// Options are those that the protocol alone has, by name: see Protocol.Options.
 	Options map[string]string
 
-	// Optional lets a client that does not ask for the upgrade go on in clear, once
+	// Optional lets a client that does not ask for the upgrade stay in plaintext, once
 	// it sends what only the backend can answer. Anybody on the way can make a
 	// client do that, so this protects nobody from an active attacker.
 	Optional bool
 
-	// PlaintextAuth lets such a client send its password in clear, too.
+	// PlaintextAuth lets such a client send its password in plaintext, too.
 	PlaintextAuth bool
 
 	// ImplicitTLS also accepts a client that begins with a ClientHello. Where the

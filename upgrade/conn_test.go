@@ -118,7 +118,7 @@ func TestStartTLSRefusesPlaintextBehindTheRequest(t *testing.T) {
 	_, err = server.Read(make([]byte, 16))
 	require.ErrorIs(t, err, ErrPipelined, "what was injected is never delivered")
 	_, err = server.Write([]byte("x"))
-	require.ErrorIs(t, err, ErrPipelined, "and nothing is sent in clear")
+	require.ErrorIs(t, err, ErrPipelined, "and nothing is sent in plaintext")
 }
 
 func TestClientRefusesPlaintextBehindTheGoAhead(t *testing.T) {

@@ -1,10 +1,10 @@
-// Package upgrade provides connections that start in clear and become TLS.
+// Package upgrade provides connections that start in plaintext and become TLS.
 //
 // Many protocols ask for TLS in the middle of a plaintext conversation: SMTP,
 // IMAP and POP3 with STARTTLS and STLS, LDAP with StartTLS, PostgreSQL with
 // SSLRequest, XMPP with a stream element. This package speaks that plaintext
 // part, for servers and for clients, and guards the one place where such
-// protocols break: not a byte that was read in clear is ever taken for a byte
+// protocols break: not a byte that was read in plaintext is ever taken for a byte
 // that came over TLS.
 //
 // A server that knows its protocol only by name wraps its listener:

@@ -18,7 +18,7 @@ import (
 )
 
 // host is the name in every server's certificate. It is not "localhost", to which
-// smtp.PlainAuth would send a password in clear.
+// smtp.PlainAuth would send a password in plaintext.
 const host = "server.example.com"
 
 const user, password = "alice", "open sesame"

@@ -13,7 +13,7 @@ import (
 
 // ConnectPostgres connects pgx over TLS that is verified against the host in the
 // connection string. The string must name one host and have sslmode=disable: pgx is to see
-// a connection in clear, or else it asks for TLS inside TLS. Its requests to cancel a
+// a connection in plaintext, or else it asks for TLS inside TLS. Its requests to cancel a
 // query go over TLS, too. Channel binding is not to be had, because pgx knows no TLS but
 // its own; it logs in without where the server offers both.
 func ConnectPostgres(ctx context.Context, dsn string, config *upgrade.Config) (*pgx.Conn, error) {

@@ -26,7 +26,7 @@ import (
 
 const (
 	name    = "pingpong.example"
-	clear   = "PONG in clear"
+	clear   = "PONG in plaintext"
 	overTLS = "PONG over TLS 1.3"
 )
 

@@ -7,15 +7,15 @@ import (
 )
 
 // Errors that a caller may want to tell apart with errors.Is. What the peer is
-// told is never one of these texts: it is worded by Protocol.Farewell.
+// told is never one of these texts: it is worded by Protocol.ErrorReply.
 var (
 	// ErrPipelined means that plaintext followed an upgrade request, or a
 	// go-ahead, before TLS had started. It is what the STARTTLS injection
 	// attacks do (CVE-2011-0411 and its many successors), so the connection ends.
 	ErrPipelined = errors.New("plaintext behind the upgrade request")
 
-	// ErrNotTLS means that the peer went on in clear after the go-ahead.
-	ErrNotTLS = errors.New("peer went on in clear after the go-ahead")
+	// ErrNotTLS means that the peer stayed in plaintext after the go-ahead.
+	ErrNotTLS = errors.New("peer stayed in plaintext after the go-ahead")
 
 	// ErrLineTooLong means a line, packet or element beyond the protocol's limit.
 	ErrLineTooLong = errors.New("line too long")
@@ -26,7 +26,7 @@ var (
 	// ErrMalformed means bytes that the protocol has no meaning for.
 	ErrMalformed = errors.New("malformed input")
 
-	// ErrPlaintext means that the peer insisted on going on in clear.
+	// ErrPlaintext means that the peer chose to stay in plaintext.
 	ErrPlaintext = errors.New("peer did not ask for TLS")
 
 	// ErrTimeout means that the time for the negotiation was over.

@@ -122,7 +122,7 @@ func (s *Session) SetHello(name string) {
 	}
 }
 
-// SetServerName keeps the name of the host that the client asked for in clear.
+// SetServerName keeps the name of the host that the client asked for in plaintext.
 // It serves to choose a certificate for a client that sends no SNI.
 func (s *Session) SetServerName(name string) {
 	if len(name) <= 255 && Printable(name) {

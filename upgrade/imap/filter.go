@@ -25,7 +25,7 @@ const (
 // maxSASLAnswer bounds a line in AUTHENTICATE, such as one with a Kerberos ticket.
 const maxSASLAnswer = 64 << 10
 
-// An imapRejoin joins a client inside TLS to a backend that greets afresh. It
+// A filter joins a client inside TLS to a backend that greets afresh. It
 // swallows the greeting, unless the client began with TLS and waits for it, and takes
 // STARTTLS out of all lists of capabilities. It refuses STARTTLS itself, and all that
 // a backend would grant to our address. What it does not understand it refuses too.
@@ -41,7 +41,7 @@ const maxSASLAnswer = 64 << 10
 // does so to the client.
 type filter struct {
 	refusal string // of the client's STARTTLS
-	noLogin bool   // the client is in the clear, and may not log in so
+	noLogin bool   // the client is in plaintext, and may not log in so
 	direct  bool   // the client is to have the greeting
 
 	greeted  bool

@@ -82,7 +82,7 @@ func imapSkipLiterals(s *dialogue.Session, line string, server bool) error {
 }
 
 // imapOwnList is what we are capable of: no way to log in. LOGINDISABLED
-// (RFC 9051 section 6.2.3) keeps clients from sending a password in clear.
+// (RFC 9051 section 6.2.3) keeps clients from sending a password in plaintext.
 func imapOwnList(s *dialogue.Session) string {
 	list := []string{"IMAP4rev1", "STARTTLS"}
 	if !s.PlaintextAuth() {

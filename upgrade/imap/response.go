@@ -67,7 +67,7 @@ func (f *filter) beginResponse(line []byte) {
 }
 
 // passesGreeting reports whether the client is to have the greeting: if it has had
-// none, or if it is a farewell.
+// none, or if it is BYE.
 func (f *filter) passesGreeting(r imapAnswer) bool {
 	return r.tag == "*" && (r.word == "BYE" || f.direct && (r.word == "OK" || r.word == "PREAUTH"))
 }

@@ -12,7 +12,7 @@ const maxLDAPOwed = 4 << 10
 
 // A filter keeps a client from asking for TLS a second time, which a backend that
 // has TLS of its own would grant: RFC 4511 section 4.14.1 has operationsError for
-// that. From a client that goes on in clear it also keeps passwords away, if so
+// that. From a client that stays in plaintext it also keeps passwords away, if so
 // configured.
 //
 // It stays for the whole session, also when the client has bound: what it costs is to

@@ -78,7 +78,7 @@ const (
 	ldapUnavailable                  = 52
 )
 
-// accept plays the server until StartTLS. Where clients may go on in clear, a bind
+// accept plays the server until StartTLS. Where clients may stay in plaintext, a bind
 // that is no login succeeds here and is not passed on: it changes nothing, and there
 // are clients (JNDI's) that send one before StartTLS.
 func accept(s *dialogue.Session) error {
@@ -101,7 +101,7 @@ func accept(s *dialogue.Session) error {
 		case s.Optional() && m.bindsToNobody():
 			err = s.Send(ldapResult(m.id, ldapBindResponse, ldapSuccess))
 		default:
-			err = ldapInsist(s, m)
+			err = ldapNeedsBackend(s, m)
 		}
 		if err != nil || s.Granted() {
 			return err
@@ -116,7 +116,7 @@ func ldapExtended(s *dialogue.Session, m *ldapMessage) error {
 	case err != nil:
 		return dialogue.ErrMalformed
 	case name != ldapStartTLS:
-		return ldapInsist(s, m)
+		return ldapNeedsBackend(s, m)
 	}
 	code, err := m.startTLSCode()
 	switch {
@@ -131,8 +131,8 @@ func ldapExtended(s *dialogue.Session, m *ldapMessage) error {
 	return s.SendGoAhead(ldapResult(m.id, ldapExtendedResponse, ldapSuccess))
 }
 
-// ldapInsist is for what the backend alone can answer.
-func ldapInsist(s *dialogue.Session, m *ldapMessage) error {
+// ldapNeedsBackend is for what the backend alone can answer.
+func ldapNeedsBackend(s *dialogue.Session, m *ldapMessage) error {
 	password, err := m.carriesPassword()
 	refusal := ldapResult(m.id, ldapResponses[m.op], ldapConfidentialityRequired)
 	return s.SendNeedsBackend(password || err != nil, refusal)

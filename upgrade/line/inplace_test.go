@@ -175,7 +175,7 @@ func TestRefusesPlaintextBehindTheCommand(t *testing.T) {
 				require.Equal(t, []string{"PING"}, app.lines)
 				require.Zero(t, app.upgrades.Load())
 				_, err := app.x.Write([]byte("PONG\n"))
-				require.ErrorIs(t, err, upgrade.ErrPipelined, "not a byte in clear follows")
+				require.ErrorIs(t, err, upgrade.ErrPipelined, "not a byte in plaintext follows")
 			})
 		}
 	}

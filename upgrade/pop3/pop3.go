@@ -76,7 +76,7 @@ func pop3Command(s *dialogue.Session, verb string) error {
 	return s.Refuse("-ERR Command not recognized before STLS")
 }
 
-// pop3OwnList has no USER, which would invite clients to send a password in clear.
+// pop3OwnList has no USER, which would invite clients to send a password in plaintext.
 func pop3OwnList(s *dialogue.Session) []string {
 	list := append([]string{"+OK Capability list follows"}, s.Capabilities()...)
 	if s.PlaintextAuth() {

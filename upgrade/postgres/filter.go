@@ -74,7 +74,7 @@ func postgresStarts(head []byte) bool {
 	return size >= postgresFirstHead && (code>>16 == 3 || code>>16 == 2)
 }
 
-// postgresAuth watches a client that goes on in clear and may not send its password
+// postgresAuth watches a client that stays in plaintext and may not send its password
 // so: a backend that asks for it as it is does not get it. Nor does it get one unasked:
 // behind the first message the client answers what the backend has asked, once each time.
 // The filter is out of the way at AuthenticationOk, for until then a backend may ask again.

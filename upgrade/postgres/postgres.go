@@ -107,7 +107,7 @@ func postgresNoGSS(s *dialogue.Session) error {
 	return s.Send([]byte("N"))
 }
 
-// postgresCommit is for a client that means to go on in clear. Which of its
+// postgresCommit is for a client that means to stay in plaintext. Which of its
 // passwords go over the wire then, is up to the backend: see postgresAuth.
 func postgresCommit(s *dialogue.Session, why error) error {
 	if !s.Optional() {

@@ -45,7 +45,7 @@ type filter struct {
 	lmtp   bool
 	direct bool // the client is to have the greeting
 
-	plain        bool   // the client goes on in clear,
+	plain        bool   // the client stays in plaintext,
 	introduction []byte // and has introduced itself,
 	refuseAuth   bool   // but may not authenticate
 
@@ -204,7 +204,7 @@ func (f *filter) answered(x *dialogue.Exchange, code string) {
 	}
 }
 
-// greeted introduces a client that goes on in clear, and has been answered already.
+// greeted introduces a client that stays in plaintext, and has been answered already.
 func (f *filter) greeted(x *dialogue.Exchange) {
 	if f.introduction != nil && f.refusal == nil {
 		f.Forward(x, "introduction", f.introduction)

@@ -88,16 +88,16 @@ func smtpCommand(s *dialogue.Session, hello, verb, arg string) error {
 	case "RSET":
 		return s.Reply("250 2.0.0 Ok") // there is nothing to reset
 	case "MAIL", "RCPT", "DATA", "BDAT", "VRFY", "EXPN", "HELP", "ETRN", "BURL":
-		return s.NeedsBackend(false, smtpInsist)
+		return s.NeedsBackend(false, smtpNeedsTLS)
 	case "AUTH":
-		return s.NeedsBackend(true, smtpInsist)
+		return s.NeedsBackend(true, smtpNeedsTLS)
 	case "GET", "HEAD", "POST", "PUT", "OPTIONS", "CONNECT":
 		return dialogue.ErrMalformed // a browser sent here by an attacker
 	}
 	return s.Refuse("500 5.5.2 Command not recognized")
 }
 
-const smtpInsist = "530 5.7.0 Must issue a STARTTLS command first"
+const smtpNeedsTLS = "530 5.7.0 Must issue a STARTTLS command first"
 
 func smtpHello(s *dialogue.Session, verb, name string) error {
 	if name == "" {

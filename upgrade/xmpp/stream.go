@@ -9,7 +9,7 @@ import (
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 )
 
-// What is wrong with a stream, beyond ErrMalformed, for Farewell to name.
+// What is wrong with a stream, beyond ErrMalformed, for the error reply to name.
 var (
 	errXMPPRestricted = fmt.Errorf("%w: comment, DTD or processing instruction", dialogue.ErrMalformed)
 	errXMPPNamespace  = fmt.Errorf("%w: not a stream of jabber:client", dialogue.ErrMalformed)

@@ -19,7 +19,7 @@ import (
 )
 
 // Protocol is XMPP between clients and servers, which upgrades with a starttls element,
-// RFC 6120 section 5. A client cannot go on in clear: which mechanisms it could
+// RFC 6120 section 5. A client cannot stay in plaintext: which mechanisms it could
 // authenticate with is known to the backend alone.
 var Protocol = &dialogue.Protocol{
 	Name:       "xmpp",
@@ -118,12 +118,12 @@ func xmppRefuse(s *dialogue.Session, x *xmppStream, t xmppToken) error {
 	return errXMPPElement
 }
 
-// xmppStanza tells whether an element is a stanza (RFC 6120 section 8).
+// xmppStanza reports whether an element is a stanza (RFC 6120 section 8).
 func xmppStanza(t xmppToken) bool {
 	return t.is(xmppClient, "iq") || t.is(xmppClient, "message") || t.is(xmppClient, "presence")
 }
 
-// xmppModern tells whether a stream has features, STARTTLS among them: those of
+// xmppModern reports whether a stream has features, STARTTLS among them: those of
 // version 1.0 and later do (RFC 6120 section 4.7.5).
 func xmppModern(header xmppToken) bool {
 	major, _, _ := strings.Cut(header.attr("version"), ".")

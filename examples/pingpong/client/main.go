@@ -76,7 +76,7 @@ func ping(conn *upgrade.Conn) error {
 	}
 	state, secure := conn.TLSConnectionState()
 	if !secure {
-		fmt.Println(line, "in clear")
+		fmt.Println(line, "in plaintext")
 		return nil
 	}
 	fmt.Println(line, "over", tls.VersionName(state.Version))

@@ -1,4 +1,4 @@
-// Command server answers PING with PONG, in clear and over TLS.
+// Command server answers PING with PONG, in plaintext and over TLS.
 package main
 
 import (

@@ -37,7 +37,7 @@ func TestRolesKeepToTheScript(t *testing.T) {
 		"another outcome":   {"S: +OK mail.example.com POP3 server ready\nC: STLS\nS: +OK Begin TLS negotiation\n=> quit", "not quit"},
 		"an error":          {"S: +OK mail.example.com POP3 server ready\nC: QUIT\nS: +OK Bye\n=> upgraded", "ended with"},
 		"not said":          {"S: +OK mail.example.com POP3 server ready\nC: QUIT\nS: +OK Bye\nS: more\n=> quit", "has not said"},
-		"not in the clear":  {pop3Accept[:len(pop3Accept)-len("upgraded")] + "cleartext", "not cleartext"},
+		"not in plaintext":  {pop3Accept[:len(pop3Accept)-len("upgraded")] + "cleartext", "not cleartext"},
 		"a fact":            {"S: +OK mail.example.com POP3 server ready\nC: STLS\nS: +OK Begin TLS negotiation\n=> upgraded, hello=x", `hello is ""`},
 		"an unknown option": {"@ speed 9600\n" + pop3Accept, "unknown option"},
 	} {

@@ -37,7 +37,7 @@ func playRole(p *upgrade.Protocol, d *Dialogue, client bool, chunk int) error {
 	case d.outcome != "gone" && !client && unsaid != nil:
 		return fmt.Errorf("has not said %q", unsaid)
 	case conn.Outcome().Cleartext != (d.outcome == "cleartext"):
-		return fmt.Errorf("in the clear: %t, not %s", conn.Outcome().Cleartext, d.outcome)
+		return fmt.Errorf("in plaintext: %t, not %s", conn.Outcome().Cleartext, d.outcome)
 	}
 	if err == nil {
 		if err := d.checkRest(conn, client); err != nil {
