@@ -1,0 +1,138 @@
+package integration_test
+
+import (
+	"crypto/tls"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/l4starttls/caddy-l4-starttls/upgrade"
+)
+
+// A manner is a way to configure the handlers between a client and a backend.
+type manner struct {
+	name     string
+	accepts  []string // in the block of starttls; nil: there is none
+	requests []string // in the block of starttls_upstream; nil: there is none
+	secure   string   // what the backend does about TLS: nothing, "direct" or "upgrade"
+	except   func(p *upgrade.Protocol) bool
+}
+
+// manners are all of them.
+func manners(a *authority) []manner {
+	verified := []string{"tls_server_name " + upstreamName, "tls_trust_pool file " + a.file}
+	early := func(p *upgrade.Protocol) bool { return p.EarlyDial }
+	return []manner{
+		{name: "required", accepts: []string{"policy required"}},
+		{name: "optional", accepts: []string{"policy optional", "allow_plaintext_auth"}},
+		{name: "implicit", accepts: []string{"policy required", "implicit_tls 100ms"}, except: early},
+		{name: "passthrough", accepts: []string{"passthrough"}, secure: "direct", except: early},
+		{name: "both", accepts: []string{"policy required"}, requests: verified, secure: "upgrade", except: early},
+		{name: "upstream", requests: verified, secure: "upgrade"},
+		{name: "fallback", requests: append([]string{"policy optional"}, verified...), except: early},
+	}
+}
+
+// A stage is a server in one of the manners, in front of a backend that may stop.
+type stage struct {
+	manner
+	proto   *upgrade.Protocol
+	address string
+	backend *mortalBackend
+	nobody  string // an address at which every connection is refused
+}
+
+func (s *stage) String() string { return s.proto.Name + " " + s.name }
+
+// newStages makes one for each protocol and manner.
+func newStages(t testing.TB, f *figures, seed uint64) (stages []*stage) {
+	t.Helper()
+	a := newAuthority(t)
+	config := a.server(t, upstreamName)
+	for _, p := range upgrade.Protocols() {
+		for _, m := range manners(a) {
+			if m.except != nil && m.except(p) {
+				continue
+			}
+			require.Contains(t, killWords, p.Name)
+			s := &stage{manner: m, proto: p, address: freeAddress(t), nobody: freeAddress(t)}
+			s.backend = newMortalBackend(t, s, s.serving(config), f, seed+uint64(len(stages)))
+			stages = append(stages, s)
+		}
+	}
+	return stages
+}
+
+// stageServers are all of them as the layer4 option has them.
+func stageServers(stages []*stage, timeout time.Duration) string {
+	var all strings.Builder
+	for _, s := range stages {
+		all.WriteString(s.caddyfile(timeout))
+	}
+	return all.String()
+}
+
+// caddyfile is the server as the layer4 option has it. One in eight dials is refused.
+func (s *stage) caddyfile(timeout time.Duration) string {
+	limits := fmt.Sprintf("negotiation_timeout %s\nhandshake_timeout %s\n", timeout, handshakeTimeout)
+	var handlers strings.Builder
+	if s.accepts != nil {
+		names := "mail.example.com"
+		if s.proto.Name == "xmpp" {
+			names = "example.org"
+		}
+		fmt.Fprintf(&handlers, "starttls %s %s {\n%s%s\n}\n", s.proto.Name, names, limits, strings.Join(s.accepts, "\n"))
+	}
+	if s.requests != nil {
+		fmt.Fprintf(&handlers, "starttls_upstream %s {\n%s%s\n}\n", s.proto.Name, limits, strings.Join(s.requests, "\n"))
+	}
+	upstreams := strings.Repeat(" "+s.backend.address(), 7) + " " + s.nobody
+	return fmt.Sprintf("%s {\nroute {\n%sproxy%s\n}\n}\n", s.address, handlers.String(), upstreams)
+}
+
+// upgrades reports whether clients can get to TLS.
+func (s *stage) upgrades() bool { return s.accepts != nil }
+
+// A clearBackend is how a backend gets to what it serves, and serves it, on a connection.
+type clearBackend func(raw *victim) error
+
+// serving is the backend's part, up to the end of its session.
+func (s *stage) serving(config *tls.Config) clearBackend {
+	name := s.proto.Name
+	switch s.secure {
+	case "direct":
+		return func(raw *victim) error { return serveInside(name)(&leavingConn{tls.Server(raw, config), raw}) }
+	case "upgrade":
+		u := &upgrader{proto: s.proto, config: &upgrade.Config{Hostname: "other.example.net", TLS: config}}
+		return func(raw *victim) error {
+			conn, err := u.upgrade(raw)
+			if err != nil {
+				return err
+			}
+			return serveInside(name)(&leavingConn{conn, raw})
+		}
+	}
+	return func(raw *victim) error { return servers[name](&leavingConn{raw, raw}) }
+}
+
+// killWords are what clients say to backends: at once, without waiting for a greeting;
+// then something to which an answer is due before they may go on; half of a message; and
+// good bye.
+var killWords = map[string]struct{ held, pending, message, quit string }{
+	"smtp": {"EHLO c.example\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.org>\r\n", "DATA\r\n", "Subject: x\r\n\r\nhalf of a li", "\r\n.\r\nQUIT\r\n"},
+	"lmtp": {"LHLO c.example\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.org>\r\n", "DATA\r\n", "Subject: x\r\n\r\nhalf of a li", "\r\n.\r\nQUIT\r\n"},
+	"imap": {"a NOOP\r\nb CAPABILITY\r\n", "c LOGIN {5}\r\n", "alice secret\r\nd APPEND x {40+}\r\nhalf of a mess", "a NOOP\r\ne LOGOUT\r\n"},
+	"pop3": {"CAPA\r\nUSER alice\r\n", "PASS secret\r\n", "RETR 1\r\nTOP 1 2", "\r\nQUIT\r\n"},
+	"sieve": {
+		"CAPABILITY\r\nNOOP \"a\"\r\n", "AUTHENTICATE \"PLAIN\" {4+}\r\nAAAA\r\n", "PUTSCRIPT \"a\" {20+}\r\nkeep; # and", " so on;;;\r\nLOGOUT\r\n",
+	},
+	"ldap":     {ldapBind, "\x30\x13\x02\x01\x03\x60\x0e\x02\x01\x03\x04\x05cn=me\x80\x02pw", ldapBind[:9], ldapBind[9:] + "\x30\x05\x02\x01\x04\x42\x00"},
+	"postgres": {startup, "p\x00\x00\x00\x1aSCRAM-SHA-256\x00\xff\xff\xff\xff\x00\x00\x00", "p\x00\x00\x00\x08ab", "cdX\x00\x00\x00\x04"},
+	"xmpp": {
+		xmppHeader, "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AGEAYg==</auth>", "<presence><sta", "tus/></presence></stream:stream>",
+	},
+	"line": {"hello\r\nhello\r\n", "more\r\n", "half of a li", "ne\r\nQUIT\r\n"},
+}
