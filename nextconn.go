@@ -85,8 +85,8 @@ type closeWriter interface {
 }
 
 // join passes both directions on until both have ended; up is what has been made of
-// the next handler's connection. An end goes on as an end. A failure, such as a truncated TLS stream, ends
-// both without close_notify, so that it cannot be taken for an end.
+// the next handler's connection. An end goes on as an end. A failure, such as a truncated
+// TLS stream, ends both without close_notify, so that it cannot be taken for an end.
 func (n *nextConn) join(down, up closeWriter) {
 	upward, downward := make(chan error, 1), make(chan error, 1)
 	go func() { upward <- pass(up, down) }()
@@ -103,6 +103,9 @@ func (n *nextConn) join(down, up closeWriter) {
 			_ = down.SetReadDeadline(time.Now().Add(endTimeout))
 			_ = n.ours.SetWriteDeadline(time.Now().Add(endTimeout))
 			if err != nil {
+				// A next handler that cannot write does not read either: what the client
+				// has said last may never have room.
+				_ = n.ours.SetWriteDeadline(time.Now().Add(nextTimeout))
 				endAbruptly(down)
 			}
 		}
