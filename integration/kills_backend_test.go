@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -19,9 +20,8 @@ import (
 // not must be ended by the other side.
 type mortalBackend struct {
 	ln      net.Listener
-	serve   clearBackend
-	name    string
-	goodbye string // a client's
+	stage   *stage
+	config  *tls.Config
 	figures *figures
 	seed    uint64
 	open    atomic.Int64
@@ -31,12 +31,12 @@ type mortalBackend struct {
 const lifetime = 2500 * time.Millisecond
 
 // newMortalBackend starts one, until the end of the test.
-func newMortalBackend(t testing.TB, s *stage, serve clearBackend, f *figures, seed uint64) *mortalBackend {
+func newMortalBackend(t testing.TB, s *stage, config *tls.Config, f *figures, seed uint64) *mortalBackend {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = ln.Close() })
-	b := &mortalBackend{ln: ln, serve: serve, name: s.String(), goodbye: killWords[s.proto.Name].quit, figures: f, seed: seed}
+	b := &mortalBackend{ln: ln, stage: s, config: config, figures: f, seed: seed}
 	go b.accept()
 	return b
 }
@@ -102,7 +102,7 @@ func (b *mortalBackend) handle(raw *net.TCPConn, r *rand.Rand) {
 	}
 	patient := time.AfterFunc(patience, v.forgotten)
 	defer patient.Stop()
-	_ = b.serve(v)
+	_ = b.stage.serve(v, b.config, func(conn net.Conn) net.Conn { return &leavingConn{conn, v} })
 	if !v.ended.Load() {
 		b.figures.add("backend ended by the other side")
 	}
@@ -111,7 +111,7 @@ func (b *mortalBackend) handle(raw *net.TCPConn, r *rand.Rand) {
 // forgotten ends a connection that the other side should have ended: its client has.
 func (v *victim) forgotten() {
 	if !v.ended.Load() {
-		v.backend.figures.fail(fmt.Errorf("%s: a backend that would stop %s was left waiting\n%s", v.backend.name, v.where, sessionStacks()))
+		v.backend.figures.fail(fmt.Errorf("%s: a backend that would stop %s was left waiting\n%s", v.backend.stage, v.where, sessionStacks()))
 		v.die()
 	}
 }
@@ -132,7 +132,7 @@ func (v *victim) mute(listens bool) {
 func sessionStacks() string {
 	all := strings.Split(stacks().stacks, "\n\n")
 	return strings.Join(slices.DeleteFunc(all, func(stack string) bool {
-		return !strings.Contains(stack, "caddy-l4") || strings.Contains(stack, "mortalBackend).accept(")
+		return !strings.Contains(stack, "caddy-l4") || strings.Contains(stack, ").Accept(")
 	}), "\n\n")
 }
 
@@ -188,7 +188,7 @@ type leavingConn struct {
 // Read looks for the client's good bye.
 func (c *leavingConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if goodbye := c.victim.backend.goodbye; strings.Contains(string(p[:n]), goodbye[len(goodbye)/2:]) {
+	if goodbye := killWords[c.victim.backend.stage.proto.Name].quit; strings.Contains(string(p[:n]), goodbye[len(goodbye)/2:]) {
 		c.victim.heard = true
 	}
 	return n, err

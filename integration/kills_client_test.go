@@ -220,7 +220,7 @@ func ignored(error) error { return nil }
 func (c *mortalClient) awaitEnd() error {
 	_ = c.raw.SetReadDeadline(time.Now().Add(patience))
 	if _, err := io.Copy(io.Discard, c.raw.TCPConn); errors.Is(err, os.ErrDeadlineExceeded) {
-		return fmt.Errorf("still open, stopped %s", c.where)
+		return fmt.Errorf("%s is still open, stopped %s, inside TLS: %t\n%s", c.raw.LocalAddr(), c.where, c.peer.tls != nil, sessionStacks())
 	}
 	return nil
 }

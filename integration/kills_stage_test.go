@@ -3,7 +3,9 @@ package integration_test
 import (
 	"crypto/tls"
 	"fmt"
+	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -39,15 +41,15 @@ func manners(a *authority) []manner {
 // A stage is a server in one of the manners, in front of a backend that may stop.
 type stage struct {
 	manner
-	proto   *upgrade.Protocol
-	address string
-	backend *mortalBackend
-	nobody  string // an address at which every connection is refused
+	proto     *upgrade.Protocol
+	address   string
+	upstreams string // behind `proxy`
+	backend   *mortalBackend
 }
 
 func (s *stage) String() string { return s.proto.Name + " " + s.name }
 
-// newStages makes one for each protocol and manner.
+// newStages makes one for each protocol and manner. One in eight dials is refused.
 func newStages(t testing.TB, f *figures, seed uint64) (stages []*stage) {
 	t.Helper()
 	a := newAuthority(t)
@@ -58,12 +60,26 @@ func newStages(t testing.TB, f *figures, seed uint64) (stages []*stage) {
 				continue
 			}
 			require.Contains(t, killWords, p.Name)
-			s := &stage{manner: m, proto: p, address: freeAddress(t), nobody: freeAddress(t)}
-			s.backend = newMortalBackend(t, s, s.serving(config), f, seed+uint64(len(stages)))
+			s := &stage{manner: m, proto: p, address: freeAddress(t)}
+			s.backend = newMortalBackend(t, s, config, f, seed+uint64(len(stages)))
+			s.upstreams = strings.Repeat(s.backend.address()+" ", 7) + refusing(t)
 			stages = append(stages, s)
 		}
 	}
 	return stages
+}
+
+// refusing returns an address at which every connection is refused, for as long as the test
+// takes: the port is taken.
+func refusing(t testing.TB) string {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	require.NoError(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	bound, err := syscall.Getsockname(fd)
+	require.NoError(t, err)
+	return fmt.Sprintf("127.0.0.1:%d", bound.(*syscall.SockaddrInet4).Port)
 }
 
 // stageServers are all of them as the layer4 option has them.
@@ -75,7 +91,7 @@ func stageServers(stages []*stage, timeout time.Duration) string {
 	return all.String()
 }
 
-// caddyfile is the server as the layer4 option has it. One in eight dials is refused.
+// caddyfile is the server as the layer4 option has it.
 func (s *stage) caddyfile(timeout time.Duration) string {
 	limits := fmt.Sprintf("negotiation_timeout %s\nhandshake_timeout %s\n", timeout, handshakeTimeout)
 	var handlers strings.Builder
@@ -89,33 +105,28 @@ func (s *stage) caddyfile(timeout time.Duration) string {
 	if s.requests != nil {
 		fmt.Fprintf(&handlers, "starttls_upstream %s {\n%s%s\n}\n", s.proto.Name, limits, strings.Join(s.requests, "\n"))
 	}
-	upstreams := strings.Repeat(" "+s.backend.address(), 7) + " " + s.nobody
-	return fmt.Sprintf("%s {\nroute {\n%sproxy%s\n}\n}\n", s.address, handlers.String(), upstreams)
+	return fmt.Sprintf("%s {\nroute {\n%sproxy %s\n}\n}\n", s.address, handlers.String(), s.upstreams)
 }
 
 // upgrades reports whether clients can get to TLS.
 func (s *stage) upgrades() bool { return s.accepts != nil }
 
-// A clearBackend is how a backend gets to what it serves, and serves it, on a connection.
-type clearBackend func(raw *victim) error
-
-// serving is the backend's part, up to the end of its session.
-func (s *stage) serving(config *tls.Config) clearBackend {
+// serve is the backend's part on one connection, up to the end of its session. The
+// application's connection, inside TLS if there is any, is what inside makes of it.
+func (s *stage) serve(raw net.Conn, config *tls.Config, inside func(net.Conn) net.Conn) error {
 	name := s.proto.Name
 	switch s.secure {
 	case "direct":
-		return func(raw *victim) error { return serveInside(name)(&leavingConn{tls.Server(raw, config), raw}) }
+		return serveInside(name)(inside(tls.Server(raw, config)))
 	case "upgrade":
 		u := &upgrader{proto: s.proto, config: &upgrade.Config{Hostname: "other.example.net", TLS: config}}
-		return func(raw *victim) error {
-			conn, err := u.upgrade(raw)
-			if err != nil {
-				return err
-			}
-			return serveInside(name)(&leavingConn{conn, raw})
+		conn, err := u.upgrade(raw)
+		if err != nil {
+			return err
 		}
+		return serveInside(name)(inside(conn))
 	}
-	return func(raw *victim) error { return servers[name](&leavingConn{raw, raw}) }
+	return servers[name](inside(raw))
 }
 
 // killWords are what clients say to backends: at once, without waiting for a greeting;

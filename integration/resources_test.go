@@ -121,8 +121,14 @@ func measure(t testing.TB) usage {
 // requireBack waits until the process holds no more than before.
 func requireBack(t testing.TB, before usage) {
 	t.Helper()
+	requireBackWithin(t, before, patience)
+}
+
+// requireBackWithin is requireBack where something may take longer.
+func requireBackWithin(t testing.TB, before usage, limit time.Duration) {
+	t.Helper()
 	var now usage
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		now = measure(t)
 		if now.goroutines <= before.goroutines && now.descriptors <= before.descriptors {
 			t.Logf("afterwards: %s", now)

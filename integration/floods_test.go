@@ -1,0 +1,312 @@
+package integration_test
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"runtime/metrics"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/l4starttls/caddy-l4-starttls/upgrade"
+)
+
+// stays is how long a client may stay behind its backend, and a session in which neither
+// side listens.
+const stays = 30 * time.Second
+
+// What one side says without an end to one that does not listen.
+const (
+	clientFlood  = 7 << 20
+	backendFlood = 32 << 20 // more than what the system has room for
+	mostHeap     = 1 << 20  // of a session, with both of its ends
+
+	roomTime = 300 * time.Millisecond // for there to be room again
+
+	stayingClients = 200
+)
+
+// floodWords are a command to which there is an answer or none, and an answer to none.
+var floodWords = map[string]struct{ command, reply string }{
+	"smtp":     {"NOOP\r\n", "250 ok\r\n"},
+	"lmtp":     {"NOOP\r\n", "250 ok\r\n"},
+	"imap":     {"a NOOP\r\n", "* OK still here\r\n"},
+	"pop3":     {"NOOP\r\n", "+OK ok\r\n"},
+	"sieve":    {"NOOP\r\n", "OK\r\n"},
+	"ldap":     {"\x30\x07\x02\x01\x01\x63\x02\x04\x00", "\x30\x0c\x02\x01\x01\x65\x07\x0a\x01\x00\x04\x00\x04\x00"},
+	"postgres": {"p\x00\x00\x00\x05\x00", "R\x00\x00\x00\x0c\x00\x00\x00\x05salt"},
+	"xmpp":     {"<presence/>", " "},
+	"line":     {"PING\r\n", "PONG\r\n"},
+}
+
+// Ways of a backend to take a flood.
+var listeners = map[string]func(*floodStage, net.Conn) net.Conn{
+	"answers": func(_ *floodStage, conn net.Conn) net.Conn { return conn },
+	"listens": func(s *floodStage, conn net.Conn) net.Conn { return &tiredConn{conn, 3, -1, s.over} },
+	"is deaf": func(s *floodStage, conn net.Conn) net.Conn { return &tiredConn{conn, 3, 3, s.over} },
+}
+
+// A tiredConn says no more after some answers, and does not read after some reads until
+// the test is over.
+type tiredConn struct {
+	net.Conn
+	answers, reads int
+	over           chan struct{}
+}
+
+// Write drops what is too much.
+func (c *tiredConn) Write(p []byte) (int, error) {
+	if c.answers == 0 {
+		return len(p), nil
+	}
+	c.answers--
+	return c.Conn.Write(p)
+}
+
+// Read waits when it has read enough.
+func (c *tiredConn) Read(p []byte) (int, error) {
+	if c.reads == 0 {
+		<-c.over
+		return 0, io.EOF
+	}
+	c.reads--
+	return c.Conn.Read(p)
+}
+
+// A floodStage is a stage with a backend that takes a flood in some way.
+type floodStage struct {
+	*stage
+	how    string
+	ln     net.Listener
+	config *tls.Config
+	inside chan backendEnd
+	over   chan struct{}
+}
+
+// A backendEnd is a connection as the backend's application has it.
+type backendEnd struct {
+	net.Conn
+	raw net.Conn // below TLS, if there is any
+}
+
+// newFloodStage starts a backend, until the end of the test.
+func newFloodStage(t testing.TB, p *upgrade.Protocol, m manner, config *tls.Config, how string) *floodStage {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = ln.Close() })
+	s := &floodStage{
+		stage: &stage{manner: m, proto: p, address: freeAddress(t), upstreams: ln.Addr().String()},
+		how:   how, ln: ln, config: config, inside: make(chan backendEnd, crowd), over: make(chan struct{}),
+	}
+	go s.accept()
+	return s
+}
+
+func (s *floodStage) accept() {
+	for {
+		raw, err := s.ln.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer func() { _ = raw.Close() }()
+			_ = s.serve(raw, s.config, func(conn net.Conn) net.Conn {
+				s.inside <- backendEnd{conn, raw}
+				return listeners[s.how](s, conn)
+			})
+		}()
+	}
+}
+
+// A flooded session is a client's and a backend's end.
+type flooded struct {
+	client  *peer
+	backend backendEnd
+}
+
+// connect gets a client as far as to where it has the backend, and uses it.
+func (s *floodStage) connect(t testing.TB) *flooded {
+	t.Helper()
+	raw, err := net.DialTimeout("tcp", s.address, patience)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = raw.Close() })
+	f := &flooded{client: newPeer(raw, &tls.Config{InsecureSkipVerify: true, ServerName: "mail.example.com"})}
+	if s.upgrades() {
+		c := conversations[s.proto.Name]
+		require.NoError(t, f.client.run(append(append(c.ask(), step{StartTLS: true}), c.use...)), s)
+	}
+	select {
+	case f.backend = <-s.inside:
+	case <-time.After(patience):
+		require.Fail(t, "nobody has reached the backend", s)
+	}
+	return f
+}
+
+// close ends both, the backend first: one that does not listen would have the session wait.
+func (f *flooded) close() { _, _ = f.backend.raw.Close(), f.client.raw.Close() }
+
+// says is where a client writes.
+func (f *flooded) says() net.Conn {
+	if f.client.tls != nil {
+		return f.client.tls
+	}
+	return f.client.raw
+}
+
+// flood says something without an end, until there is no room for it any more.
+func flood(to net.Conn, text string, octets int) (said int) {
+	chunk := []byte(strings.Repeat(text, 1+16<<10/len(text)))
+	for said < octets {
+		_ = to.SetWriteDeadline(time.Now().Add(roomTime))
+		n, err := to.Write(chunk)
+		said += n
+		if err != nil {
+			break
+		}
+	}
+	return said
+}
+
+// heap is what is in use, without what has come while the rest was collected.
+func heap() int {
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	runtime.GC()
+	runtime.GC()
+	metrics.Read(live)
+	return int(live[0].Value.Uint64())
+}
+
+// heapAbove is what is in use more than before, once that is little enough, or else in the
+// end: what the system has room for is still passed on meanwhile.
+func heapAbove(before, enough int) (cost int) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		if cost = heap() - before; cost <= enough || time.Now().After(deadline) {
+			return cost
+		}
+	}
+}
+
+// floodStages are those for each protocol, with TLS on either side of us, and each way of
+// a backend's.
+func floodStages(t testing.TB, hows ...string) (all [][]*floodStage) {
+	t.Helper()
+	a := newAuthority(t)
+	config := a.server(t, upstreamName)
+	for _, p := range upgrade.Protocols() {
+		for _, m := range manners(a) {
+			if m.name != "required" && m.name != "upstream" {
+				continue
+			}
+			var stages []*floodStage
+			for _, how := range hows {
+				stages = append(stages, newFloodStage(t, p, m, config, how))
+			}
+			all = append(all, stages)
+		}
+	}
+	return all
+}
+
+// serveFloods runs a Caddy with the stages.
+func serveFloods(t *testing.T, all [][]*floodStage) {
+	t.Helper()
+	var stages []*stage
+	for _, some := range all {
+		for _, s := range some {
+			stages = append(stages, s.stage)
+		}
+	}
+	c := startCaddy(t, stageServers(stages, patience))
+	c.awaitCertificates("mail.example.com", "example.org")
+}
+
+// requireLittle has some sessions, floods all of them at once until there is no room for
+// more, and requires that they do not cost much.
+func requireLittle(t *testing.T, some []*floodStage, floods ...func(*floodStage, *flooded) int) {
+	t.Helper()
+	some[0].connect(t).close() // for what stays for good
+	before := measure(t)
+	heapBefore := heap()
+	var all []*flooded
+	var running sync.WaitGroup
+	said := make([]int, len(some)*len(floods))
+	for i := range said {
+		s, flood := some[i/len(floods)], floods[i%len(floods)]
+		f := s.connect(t)
+		all = append(all, f)
+		running.Go(func() { said[i] = flood(s, f) })
+	}
+	running.Wait()
+	cost := heapAbove(heapBefore, len(all)*mostHeap)
+	t.Logf("%d sessions cost %d KiB, octets: %d", len(all), cost>>10, said)
+	require.LessOrEqual(t, cost, len(all)*mostHeap)
+	for _, s := range some {
+		close(s.over)
+	}
+	for _, f := range all {
+		f.close()
+	}
+	requireBackWithin(t, before, stays+patience)
+}
+
+// A client that says something without an end and reads nothing costs little, whether or
+// not it makes sense and whatever the backend makes of it.
+func TestFloodsOfClients(t *testing.T) {
+	all := floodStages(t, "answers", "listens", "is deaf")
+	serveFloods(t, all)
+	lineEnds := func(_ *floodStage, f *flooded) int { return flood(f.says(), "\r\n", clientFlood) }
+	commands := func(s *floodStage, f *flooded) int {
+		return flood(f.says(), floodWords[s.proto.Name].command, clientFlood)
+	}
+	for _, some := range all {
+		t.Run(some[0].String(), func(t *testing.T) { requireLittle(t, some, lineEnds, commands) })
+	}
+}
+
+// A backend that says something without an end to a client that reads nothing likewise.
+func TestFloodsOfBackends(t *testing.T) {
+	all := floodStages(t, "answers")
+	serveFloods(t, all)
+	replies := func(s *floodStage, f *flooded) int {
+		return flood(f.backend, floodWords[s.proto.Name].reply, backendFlood)
+	}
+	for _, some := range all {
+		t.Run(some[0].String(), func(t *testing.T) { requireLittle(t, some, replies, replies, replies) })
+	}
+}
+
+// Clients that stay when their backends have ended are gone after their time, with all of
+// theirs.
+func TestClientsThatStayBehindTheirBackends(t *testing.T) {
+	if os.Getenv("KILLS") == "" {
+		t.Skip("waits for half a minute; KILLS is not set")
+	}
+	all := floodStages(t, "answers")
+	serveFloods(t, all)
+	for _, some := range all {
+		some[0].connect(t).close() // for what stays for good
+	}
+	time.Sleep(2 * settle)
+	before := measure(t)
+	var stayers []*flooded
+	for i := range stayingClients {
+		stayers = append(stayers, all[i%len(all)][0].connect(t))
+	}
+	for _, f := range stayers {
+		require.NoError(t, f.backend.Close())
+	}
+	t.Logf("%d clients stay: %s, before: %s", len(stayers), measure(t), before)
+	before.descriptors += len(stayers) // their own
+	requireBackWithin(t, before, stays+patience)
+	for _, f := range stayers {
+		require.NoError(t, f.client.raw.Close())
+	}
+}
