@@ -52,7 +52,7 @@ var protocols = []*Protocol{
 func Protocols() []*Protocol { return slices.Clone(protocols) }
 
 // Lookup returns the protocol of the given name. The error of an unknown one
-// names the choices.
+// names the choices, and which of them may be meant.
 func Lookup(name string) (*Protocol, error) {
 	for _, p := range protocols {
 		if p.Name == name {
@@ -63,5 +63,17 @@ func Lookup(name string) (*Protocol, error) {
 	for i, p := range protocols {
 		names[i] = p.Name
 	}
-	return nil, fmt.Errorf("unknown protocol %q; must be one of: %s", name, strings.Join(names, ", "))
+	return nil, fmt.Errorf("unknown protocol %q; %smust be one of: %s", name, suggestion(name), strings.Join(names, ", "))
+}
+
+// suggestion asks whether a protocol is meant by another name of it, in any case.
+func suggestion(name string) string {
+	for _, p := range protocols {
+		for _, known := range append([]string{p.Name}, p.Aliases...) {
+			if dialogue.EqualASCII(known, name) {
+				return fmt.Sprintf("did you mean %q? It ", p.Name)
+			}
+		}
+	}
+	return ""
 }

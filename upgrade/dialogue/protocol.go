@@ -7,6 +7,10 @@ type Protocol struct {
 	// where it knows the protocol.
 	Name string
 
+	// Aliases are other names that people know it by. They are not accepted, but lead to
+	// the right one.
+	Aliases []string
+
 	// Port is the one that a client tries if it is told none. 0: there is no such port.
 	Port uint16
 
@@ -44,6 +48,13 @@ type Protocol struct {
 	// CheckGreeting finds what is wrong with a configured greeting, before it is used.
 	// Nil where any text will do.
 	CheckGreeting func(text string) error
+
+	// CheckCapability finds what is wrong with a configured capability, which is announced
+	// before TLS. A way to log in is ErrOffersLogin. Nil for a protocol that announces none.
+	CheckCapability func(capability string) error
+
+	// Introduces reports that a client of the protocol tells its own name.
+	Introduces bool
 
 	// Match decides whether prefix, the first bytes that a client sent, begins an
 	// upgrade request. It asks for more only while prefix could still become one.

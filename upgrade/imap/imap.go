@@ -18,6 +18,7 @@ import (
 // Protocol is IMAP, which upgrades with STARTTLS, RFC 9051 section 6.2.1.
 var Protocol = &dialogue.Protocol{
 	Name:        "imap",
+	Aliases:     []string{"imaps", "imap4", "imap4rev1"},
 	Port:        143,
 	Facts:       dialogue.Facts{Ports: "143", Upgrade: "`STARTTLS`", Document: "RFC 9051 section 6.2.1"},
 	ServerFirst: true,
@@ -28,6 +29,8 @@ var Protocol = &dialogue.Protocol{
 	ErrorReply:  errorReply,
 	Join:        newFilter,
 	Greeting:    "* OK %s IMAP4rev1 server ready",
+
+	CheckCapability: checkCapability,
 }
 
 func accept(s *dialogue.Session) error {

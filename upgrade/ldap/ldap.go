@@ -18,6 +18,7 @@ import (
 // client which asks for another protocol is refused.
 var Protocol = &dialogue.Protocol{
 	Name:       "ldap",
+	Aliases:    []string{"ldaps", "directory", "ad", "activedirectory"},
 	Port:       389,
 	Facts:      dialogue.Facts{Ports: "389", Upgrade: "StartTLS", Document: "RFC 4511 section 4.14"},
 	ALPN:       []string{"ldap"},

@@ -18,6 +18,7 @@ import (
 //	S: GO AHEAD           the option reply; without one the ClientHello follows at once
 var Protocol = &dialogue.Protocol{
 	Name:               "line",
+	Aliases:            []string{"text", "starttls"},
 	Facts:              dialogue.Facts{Ports: "any", Upgrade: "a line, `STARTTLS` by default", Document: "of the application"},
 	EarlyDial:          true,
 	PlaintextByDefault: true,

@@ -18,6 +18,7 @@ import (
 // Protocol is POP3, which upgrades with STLS, RFC 2595 section 4.
 var Protocol = &dialogue.Protocol{
 	Name:          "pop3",
+	Aliases:       []string{"pop", "pop3s", "pops"},
 	Port:          110,
 	Facts:         dialogue.Facts{Ports: "110", Upgrade: "`STLS`", Document: "RFC 2595 section 4"},
 	ServerFirst:   true,
@@ -28,6 +29,8 @@ var Protocol = &dialogue.Protocol{
 	ErrorReply:    errorReply,
 	Join:          newFilter,
 	Greeting:      "+OK %s POP3 server ready",
+
+	CheckCapability: checkCapability,
 }
 
 func checkGreeting(text string) error {

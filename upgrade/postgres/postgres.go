@@ -20,6 +20,7 @@ import (
 // ClientHello must offer its ALPN id there.
 var Protocol = &dialogue.Protocol{
 	Name:       "postgres",
+	Aliases:    []string{"postgresql", "pgsql", "pg", "psql"},
 	Port:       5432,
 	Facts:      dialogue.Facts{Ports: "5432", Upgrade: "SSLRequest", Document: `PostgreSQL documentation, "SSL Session Encryption"`},
 	ALPN:       []string{"postgresql"},

@@ -22,6 +22,7 @@ import (
 // its capabilities, which are just what a backend greets with.
 var Protocol = &dialogue.Protocol{
 	Name:        "sieve",
+	Aliases:     []string{"managesieve", "sieves"},
 	Port:        4190,
 	Facts:       dialogue.Facts{Ports: "4190", Upgrade: "`STARTTLS`", Document: "RFC 5804 section 2.2"},
 	ServerFirst: true,
@@ -31,6 +32,8 @@ var Protocol = &dialogue.Protocol{
 	Request:     request,
 	ErrorReply:  errorReply,
 	Join:        newFilter,
+
+	CheckCapability: checkCapability,
 }
 
 func accept(s *dialogue.Session) error {

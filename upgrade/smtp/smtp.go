@@ -22,6 +22,7 @@ import (
 // three are what nginx, Exim and Dovecot's submission service go by.
 var Protocol = &dialogue.Protocol{
 	Name:        "smtp",
+	Aliases:     []string{"submission", "submissions", "smtps", "esmtp", "mail", "mx"},
 	Port:        25,
 	Facts:       dialogue.Facts{Ports: "25, 587", Upgrade: "`STARTTLS`", Document: "RFC 3207"},
 	ServerFirst: true,
@@ -31,11 +32,15 @@ var Protocol = &dialogue.Protocol{
 	ErrorReply:  errorReply,
 	Join:        func(s dialogue.Situation) dialogue.Filter { return newFilter(s, false) },
 	Greeting:    "220 %s ESMTP",
+
+	CheckCapability: checkCapability,
+	Introduces:      true,
 }
 
 // LMTP is SMTP with LHLO (RFC 2033 section 4.1) and a reply to each recipient.
 var LMTP = &dialogue.Protocol{
 	Name:        "lmtp",
+	Aliases:     []string{"lmtps"},
 	Port:        24,
 	Facts:       dialogue.Facts{Ports: "24", Upgrade: "`STARTTLS`", Document: "RFC 2033, RFC 3207"},
 	ServerFirst: true,
@@ -45,6 +50,9 @@ var LMTP = &dialogue.Protocol{
 	ErrorReply:  errorReply,
 	Join:        func(s dialogue.Situation) dialogue.Filter { return newFilter(s, true) },
 	Greeting:    "220 %s LMTP",
+
+	CheckCapability: checkCapability,
+	Introduces:      true,
 }
 
 func accept(s *dialogue.Session, hello string) error {

@@ -23,6 +23,7 @@ import (
 // authenticate with is known to the backend alone.
 var Protocol = &dialogue.Protocol{
 	Name:       "xmpp",
+	Aliases:    []string{"jabber", "xmpps", "xmpp-client", "xmpp-server"},
 	Port:       5222,
 	Facts:      dialogue.Facts{Ports: "5222", Upgrade: "`<starttls/>`", Document: "RFC 6120 section 5"},
 	ALPN:       []string{"xmpp-client"},
