@@ -30,12 +30,16 @@ import (
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the handler's name
+	h.Source = placeOf(d)
 	if !d.NextArg() {
 		return d.Errf("starttls wants a protocol; must be one of: %s", protocolNames(nil))
 	}
 	h.Protocol = d.Val()
 	h.Hostnames = append(h.Hostnames, d.RemainingArgs()...)
-	return eachOption(d, "starttls", []string{"hostname", "capabilities", "connection_policy"}, h.unmarshalOption)
+	if err := eachOption(d, "starttls", []string{"hostname", "capabilities", "connection_policy"}, h.unmarshalOption); err != nil {
+		return err
+	}
+	return placed(h.checkCaddyfile(), h.Source)
 }
 
 // eachOption goes through a handler's block, in which only options that append may be

@@ -37,8 +37,8 @@ func protocolList() string {
 	return "must be one of: " + strings.Join(names, ", ")
 }
 
-// Each file holds a Caddyfile, a line of dashes, and what becomes of it: the JSON, or
-// the error of adapting or else of validating it.
+// Each file holds a Caddyfile, a line of dashes, and what becomes of it: the JSON and
+// the warnings at start, or the error of adapting or else of validating it.
 func TestCaddyfiles(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.caddyfiletest")
 	require.NoError(t, err)
@@ -62,13 +62,27 @@ func TestCaddyfiles(t *testing.T) {
 // outcome is what the second half of a file should be.
 func outcome(t *testing.T, config string) string {
 	adapted, err := adapt(config)
+	var warnings []string
 	if err == nil {
-		err = validate(t, adapted)
+		warnings, err = validate(t, adapted)
 	}
 	if err != nil {
 		return strings.TrimSpace(err.Error())
 	}
-	return indented(t, adapted)
+	return strings.Join(append([]string{indented(t, adapted)}, warnings...), "\n")
+}
+
+// Every error says where the Caddyfile has what it is about.
+func TestErrorsNameTheLine(t *testing.T) {
+	files, err := filepath.Glob("testdata/error_*.caddyfiletest")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		require.NoError(t, err)
+		_, got, _ := strings.Cut(string(content), separator)
+		require.Regexp(t, `, at Caddyfile:[0-9]+\n$`, got, file)
+	}
 }
 
 // adapt turns a Caddyfile into JSON. Warnings, of which the formatter is one, count as
@@ -82,19 +96,41 @@ func adapt(config string) ([]byte, error) {
 	return adapted, err
 }
 
-// validate provisions a configuration and lets go of it again. Nothing listens, and
-// what Caddy keeps goes to a temporary directory.
-func validate(t *testing.T, adapted []byte) error {
+// validate provisions a configuration and lets go of it again, and returns what has been
+// logged that is worth a warning. Nothing listens, and what Caddy keeps goes to a temporary
+// directory.
+func validate(t *testing.T, adapted []byte) (warnings []string, err error) {
 	config := new(caddy.Config)
 	if err := json.Unmarshal(adapted, config); err != nil {
-		return err
+		return nil, err
 	}
+	log := filepath.Join(t.TempDir(), "log")
 	config.Admin = &caddy.AdminConfig{Disabled: true}
 	config.StorageRaw = caddyconfig.JSON(map[string]string{"module": "file_system", "root": t.TempDir()}, nil)
 	config.Logging = &caddy.Logging{Logs: map[string]*caddy.CustomLog{
-		"default": {BaseLog: caddy.BaseLog{WriterRaw: []byte(`{"output": "discard"}`)}},
+		"default": {BaseLog: caddy.BaseLog{
+			Level:      "WARN",
+			WriterRaw:  caddyconfig.JSON(map[string]any{"output": "file", "filename": log, "roll": false}, nil),
+			EncoderRaw: []byte(`{"format": "json"}`),
+		}},
 	}}
-	return caddy.Validate(config)
+	err = caddy.Validate(config)
+	return logged(t, log), err
+}
+
+// logged are the entries of a log.
+func logged(t *testing.T, log string) (entries []string) {
+	content, err := os.ReadFile(log)
+	if os.IsNotExist(err) {
+		return nil
+	}
+	require.NoError(t, err)
+	for line := range strings.Lines(string(content)) {
+		var entry struct{ Level, Logger, Msg string }
+		require.NoError(t, json.Unmarshal([]byte(line), &entry))
+		entries = append(entries, entry.Level+" "+entry.Logger+": "+entry.Msg)
+	}
+	return entries
 }
 
 func indented(t *testing.T, config []byte) string {
@@ -153,7 +189,8 @@ func TestJSONErrors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := `{"apps": {"layer4": {"servers": {"srv0": {"listen": ["127.0.0.1:0"], "routes": [` + test.route + `]}}}}}`
-			require.ErrorContains(t, validate(t, []byte(config)), test.want)
+			_, err := validate(t, []byte(config))
+			require.ErrorContains(t, err, test.want)
 		})
 	}
 }

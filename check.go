@@ -31,7 +31,7 @@ func (h *Handler) check() (err error) {
 	if h.proto.Accept == nil && !h.proto.EarlyDial {
 		return fmt.Errorf("protocol %q cannot be accepted, only requested from an upstream", h.Protocol)
 	}
-	for _, check := range []func() error{h.checkHostnames, h.checkTexts, h.checkOptions} {
+	for _, check := range []func() error{h.checkHostnames, h.checkTexts, h.checkUse, h.checkOptions} {
 		if err := check(); err != nil {
 			return err
 		}

@@ -72,6 +72,9 @@ type Handler struct {
 	// What is advertised before TLS beside the upgrade itself.
 	Capabilities []string `json:"capabilities,omitempty"`
 
+	// Where the Caddyfile has this handler, for errors. The adapter sets it.
+	Source string `json:"source,omitempty"`
+
 	// The options of the protocol alone, by name: see upgrade.Protocol. In JSON they stand
 	// beside the others: `command` and `reply` for the line protocol.
 	Options protocolOptions `json:"-"`
@@ -90,6 +93,13 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // Provision sets up the handler.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
+	return placed(h.provision(ctx), h.Source)
+}
+
+func (h *Handler) provision(ctx caddy.Context) error {
+	if err := h.checkPlaceholders(); err != nil {
+		return err
+	}
 	h.replacePlaceholders()
 	if err := h.check(); err != nil {
 		return err
@@ -98,6 +108,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.Hostnames, err = asciiHostnames(h.Hostnames); err != nil {
 		return err
 	}
+	h.warnOfUse()
 	h.config = &upgrade.Config{
 		Greeting:           h.Greeting,
 		Capabilities:       h.Capabilities,

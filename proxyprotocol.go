@@ -31,6 +31,9 @@ type ProxyProtocol struct {
 	// The version of the header: `v1`, which has no room for TLS, or `v2`.
 	// Default: `v2`.
 	Version string `json:"version,omitempty"`
+
+	// Where the Caddyfile has this handler, for errors. The adapter sets it.
+	Source string `json:"source,omitempty"`
 }
 
 // CaddyModule returns the Caddy module information.
@@ -40,6 +43,10 @@ func (*ProxyProtocol) CaddyModule() caddy.ModuleInfo {
 
 // Provision sets up the handler.
 func (p *ProxyProtocol) Provision(caddy.Context) error {
+	return placed(p.check(), p.Source)
+}
+
+func (p *ProxyProtocol) check() error {
 	switch p.Version {
 	case "":
 		p.Version = "v2"
@@ -143,6 +150,7 @@ func keyAlgorithm(cert *x509.Certificate) string {
 //	send_proxy_protocol [v1|v2]
 func (p *ProxyProtocol) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	_, wrapper := d.Next(), d.Val()
+	p.Source = placeOf(d)
 	if d.NextArg() {
 		p.Version = d.Val()
 	}
@@ -151,6 +159,10 @@ func (p *ProxyProtocol) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	if d.NextBlock(d.Nesting()) {
 		return d.Errf("malformed %s handler: blocks are not supported", wrapper)
+	}
+	if !hasPlaceholder(p.Version) {
+		draft := *p
+		return placed(draft.check(), p.Source)
 	}
 	return nil
 }

@@ -39,7 +39,9 @@ func TestDocumentedConfigurations(t *testing.T) {
 				continue
 			}
 			require.NoError(t, err, "%s:\n%s", file, block.text)
-			require.NoError(t, validate(t, adapted), "%s:\n%s", file, block.text)
+			warnings, err := validate(t, adapted)
+			require.NoError(t, err, "%s:\n%s", file, block.text)
+			require.Empty(t, warnings, "%s:\n%s", file, block.text)
 			seen[block.language]++
 		}
 	}

@@ -59,10 +59,8 @@ func (u *Upgraded) MarshalJSON() ([]byte, error) {
 
 // Provision sets up the matcher.
 func (u *Upgraded) Provision(ctx caddy.Context) error {
-	for _, name := range u.Protocols {
-		if _, err := upgrade.Lookup(name); err != nil {
-			return err
-		}
+	if err := u.checkProtocols(); err != nil {
+		return err
 	}
 	modules, err := ctx.LoadModule(u, "MatchersRaw")
 	if err != nil {
@@ -70,6 +68,15 @@ func (u *Upgraded) Provision(ctx caddy.Context) error {
 	}
 	for _, module := range modules.(map[string]any) {
 		u.matchers = append(u.matchers, module.(caddytls.ConnectionMatcher))
+	}
+	return nil
+}
+
+func (u *Upgraded) checkProtocols() error {
+	for _, name := range u.Protocols {
+		if _, err := upgrade.Lookup(name); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -118,7 +125,13 @@ func (u *Upgraded) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 func (u *Upgraded) unmarshalOption(name string, d *caddyfile.Dispenser) error {
 	d.Next() // the option's name
 	if name == "protocol" {
-		return someArgs(d, &u.Protocols)
+		if err := someArgs(d, &u.Protocols); err != nil {
+			return err
+		}
+		if err := u.checkProtocols(); err != nil {
+			return d.WrapErr(err)
+		}
+		return nil
 	}
 	if _, ok := u.MatchersRaw[name]; ok {
 		return d.Errf("duplicate TLS matcher %q", name)

@@ -58,6 +58,9 @@ type Upstream struct {
 	// placeholders. In XMPP it is also the domain that is asked for in clear.
 	TLS *reverseproxy.TLSConfig `json:"tls,omitempty"`
 
+	// Where the Caddyfile has this handler, for errors. The adapter sets it.
+	Source string `json:"source,omitempty"`
+
 	// The options of the protocol alone, by name: see upgrade.Protocol. In JSON they stand
 	// beside the others: `command` and `reply` for the line protocol.
 	Options protocolOptions `json:"-"`
@@ -75,6 +78,13 @@ func (*Upstream) CaddyModule() caddy.ModuleInfo {
 // Provision sets up the handler.
 func (u *Upstream) Provision(ctx caddy.Context) error {
 	u.logger = ctx.Logger()
+	return placed(u.provision(ctx), u.Source)
+}
+
+func (u *Upstream) provision(ctx caddy.Context) error {
+	if err := u.checkPlaceholders(); err != nil {
+		return err
+	}
 	repl := caddy.NewReplacer()
 	u.Protocol, u.Hostname = repl.ReplaceAll(u.Protocol, ""), repl.ReplaceAll(u.Hostname, "")
 	if u.TLS == nil {
@@ -150,6 +160,9 @@ func (u *Upstream) check() (err error) {
 		if err := checkHostname("hostname", u.Hostname); err != nil {
 			return err
 		}
+	}
+	if err := u.checkUse(); err != nil {
+		return err
 	}
 	return u.checkOptions()
 }

@@ -33,6 +33,7 @@ import (
 //	}
 func (u *Upstream) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the handler's name
+	u.Source = placeOf(d)
 	if !d.NextArg() {
 		return d.Errf("starttls_upstream wants a protocol; must be one of: %s", protocolNames(requestable))
 	}
@@ -40,7 +41,10 @@ func (u *Upstream) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	return eachOption(d, "starttls_upstream", []string{"tls_curves"}, u.unmarshalOption)
+	if err := eachOption(d, "starttls_upstream", []string{"tls_curves"}, u.unmarshalOption); err != nil {
+		return err
+	}
+	return placed(u.checkCaddyfile(), u.Source)
 }
 
 func requestable(p *upgrade.Protocol) bool { return p.Request != nil }
