@@ -93,7 +93,10 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // Provision sets up the handler.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
-	return placed(h.provision(ctx), h.Source)
+	if err := h.provision(ctx); err != nil {
+		return placed(err, h.Source)
+	}
+	return checkRoute(ctx, h.logger)
 }
 
 func (h *Handler) provision(ctx caddy.Context) error {

@@ -42,8 +42,11 @@ func (*ProxyProtocol) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision sets up the handler.
-func (p *ProxyProtocol) Provision(caddy.Context) error {
-	return placed(p.check(), p.Source)
+func (p *ProxyProtocol) Provision(ctx caddy.Context) error {
+	if err := p.check(); err != nil {
+		return placed(err, p.Source)
+	}
+	return checkRoute(ctx, ctx.Logger())
 }
 
 func (p *ProxyProtocol) check() error {

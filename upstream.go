@@ -78,7 +78,10 @@ func (*Upstream) CaddyModule() caddy.ModuleInfo {
 // Provision sets up the handler.
 func (u *Upstream) Provision(ctx caddy.Context) error {
 	u.logger = ctx.Logger()
-	return placed(u.provision(ctx), u.Source)
+	if err := u.provision(ctx); err != nil {
+		return placed(err, u.Source)
+	}
+	return checkRoute(ctx, u.logger)
 }
 
 func (u *Upstream) provision(ctx caddy.Context) error {

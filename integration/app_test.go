@@ -156,7 +156,7 @@ func TestReloadLeavesSessionsAndCertificatesAlone(t *testing.T) {
 	before := c.certificates()
 	var servers bytes.Buffer
 	for _, s := range append(sites, newNamedSite(t, "new.example.com")) {
-		s.lines = []string{"greeting again"}
+		s.lines = []string{"connection_policy {\n protocols tls1.2 tls1.3\n}"}
 		servers.WriteString(s.String())
 	}
 	c.load(c.caddyfile(servers.String()))
