@@ -128,6 +128,15 @@ func (c *Conn) ReadLine() (string, error) {
 	}
 }
 
+// negotiatedIn notes how long a client that was joined before the upgrade took to ask.
+func (c *Conn) negotiatedIn(d time.Duration) {
+	c.readMu.Lock()
+	defer c.readMu.Unlock()
+	c.writeMu.Lock()
+	defer c.writeMu.Unlock()
+	c.plain.outcome.NegotiationTime = d
+}
+
 // reader is what to read from; the caller holds readMu.
 func (c *Conn) reader() (io.Reader, error) {
 	if err := c.Err(); err != nil {

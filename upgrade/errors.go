@@ -6,6 +6,7 @@ import "github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 // one of these texts: it is worded by the protocol. The package dialogue describes them.
 var (
 	ErrBackend     = dialogue.ErrBackend
+	ErrExpectsTLS  = dialogue.ErrExpectsTLS
 	ErrLineTooLong = dialogue.ErrLineTooLong
 	ErrMalformed   = dialogue.ErrMalformed
 	ErrNoALPN      = dialogue.ErrNoALPN
@@ -15,6 +16,7 @@ var (
 	ErrPlaintext   = dialogue.ErrPlaintext
 	ErrQuit        = dialogue.ErrQuit
 	ErrRefused     = dialogue.ErrRefused
+	ErrShutdown    = dialogue.ErrShutdown
 	ErrTimeout     = dialogue.ErrTimeout
 	ErrTooMany     = dialogue.ErrTooMany
 	ErrTruncated   = dialogue.ErrTruncated

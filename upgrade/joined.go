@@ -23,8 +23,9 @@ type Joined struct {
 	// been upgraded, before the backend reads the first byte that came over TLS.
 	Upgraded func()
 
-	conn  *Conn
-	reply func(why error) []byte
+	conn    *Conn
+	account *Account
+	reply   func(why error) []byte
 
 	readDirect, writeDirect atomic.Bool // the filter is out of the way
 	spoken                  atomic.Bool // the backend has
@@ -45,6 +46,7 @@ type Joined struct {
 	wake        chan struct{} // wakes a Read that waits for the backend
 	backendSaid time.Time     // when the backend has said something last
 	stalled     time.Time     // since when there is no room for the client's bytes, or zero
+	begun       time.Time     // when the client was joined
 }
 
 // Join plays the server on raw, as Accept does, and returns the connection to hand to
@@ -105,7 +107,7 @@ func join(c *Conn, s dialogue.Situation) *Joined {
 }
 
 func newJoined(c *Conn, filter dialogue.Filter) *Joined {
-	j := &Joined{conn: c, wake: make(chan struct{}, 1)}
+	j := &Joined{conn: c, account: new(Account), wake: make(chan struct{}, 1), begun: time.Now()}
 	j.reply = errorReply(c, filter)
 	j.x = dialogue.NewExchange(filter, j.reply, c.config.warn)
 	switch {
@@ -142,6 +144,14 @@ func errorReply(c *Conn, filter dialogue.Filter) func(error) []byte {
 // Conn.TLSConnectionState: nobody else may read from it or write to it.
 func (j *Joined) Conn() *Conn { return j.conn }
 
+// TriedLogin is Outcome.TriedLogin, also of a client that stays in plaintext and may not
+// log in so.
+func (j *Joined) TriedLogin() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.x.TriedLogin() || j.conn.Outcome().TriedLogin
+}
+
 // Err returns why the session was ended by us, or was not upgraded, or nil.
 func (j *Joined) Err() error {
 	j.mu.Lock()
@@ -155,6 +165,12 @@ func (j *Joined) Err() error {
 
 // Write takes what the backend says to the client.
 func (j *Joined) Write(p []byte) (int, error) {
+	n, err := j.write(p)
+	j.noteWrite(n, err)
+	return n, err
+}
+
+func (j *Joined) write(p []byte) (int, error) {
 	j.spoken.Store(true)
 	if j.writeDirect.Load() {
 		return j.conn.Write(p)
@@ -235,6 +251,8 @@ func (j *Joined) flush() error {
 // still waits for something is told, so that the client does not wait in vain. The client
 // has drainLimit from then on to end, too.
 func (j *Joined) CloseWrite() error {
+	j.account.end(ByBackend, nil)
+	defer j.account.finish(false, true)
 	j.writing.Lock()
 	defer j.writing.Unlock()
 	j.mu.Lock()
@@ -262,6 +280,7 @@ func (j *Joined) Returned(err error) {
 	until := time.Now().Add(drainTimeout)
 	j.mu.Lock()
 	if err != nil && !j.spoken.Load() && j.endedAs == nil && j.conn.Err() == nil {
+		j.account.end(ByBackend, err)
 		j.x.CloseFor(ErrBackend)
 	}
 	closed := j.x.Closed()
@@ -284,6 +303,8 @@ func (j *Joined) Close() error {
 	j.over = true
 	j.poke()
 	j.mu.Unlock()
+	j.account.end(ByProxy, nil)
+	j.account.finish(true, true)
 	return j.conn.Close()
 }
 

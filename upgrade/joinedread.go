@@ -19,6 +19,12 @@ func (j *Joined) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
+	n, err := j.read(p)
+	j.noteRead(n, err)
+	return n, err
+}
+
+func (j *Joined) read(p []byte) (int, error) {
 	for !j.readDirect.Load() {
 		if n, err, done := j.step(p); done {
 			return n, err
@@ -197,6 +203,7 @@ func (j *Joined) upgradeNow() error {
 	behind, goAhead := j.x.TakeUpgrade()
 	j.upgrading = true
 	j.mu.Unlock()
+	j.conn.negotiatedIn(time.Since(j.begun))
 	err := j.conn.startTLS(context.Background(), behind, goAhead)
 	j.mu.Lock()
 	j.upgrading = false

@@ -52,6 +52,14 @@ type Outcome struct {
 	// PlaintextLogin reports, for a client, that the server lets it log in without TLS,
 	// by whatever mechanism. PlaintextLoginKnown reports that the server said so, or not.
 	PlaintextLogin, PlaintextLoginKnown bool
+
+	// TriedLogin reports, for a server, that the client has tried to log in before TLS, and
+	// was refused. The password that it may have sent is known to whoever listens.
+	TriedLogin bool
+
+	// NegotiationTime is how long the plaintext phase took, and HandshakeTime the TLS
+	// handshake, whether they succeeded or not.
+	NegotiationTime, HandshakeTime time.Duration
 }
 
 // plaintext is what the plaintext phase has left.
@@ -59,6 +67,7 @@ type plaintext struct {
 	outcome      Outcome
 	kept         []byte
 	introduction []byte // TLS makes it void
+	heard        bool   // the peer has said something
 }
 
 // Outcome returns how the plaintext phase ended. Before its end it is the zero value.
@@ -67,6 +76,12 @@ func (c *Conn) Outcome() Outcome {
 		return *o
 	}
 	return Outcome{}
+}
+
+// publishOutcome lets Outcome see what has been learnt; the caller holds both locks.
+func (c *Conn) publishOutcome() {
+	outcome := c.plain.outcome
+	c.outcome.Store(&outcome)
 }
 
 // Negotiate plays the plaintext phase of the connection's protocol and then does
@@ -107,11 +122,12 @@ func (c *Conn) playPlaintext(ctx context.Context) error {
 		return err
 	}
 	s := dialogue.NewSession(c.proto, c.config.options(c.proto), c.raw, c.raw, c.client)
+	begun := time.Now()
 	err := interrupted(ctx, c.negotiate(ctx, s))
-	outcome := c.plain.outcome
-	c.outcome.Store(&outcome)
+	c.plain.outcome.NegotiationTime = time.Since(begun)
+	c.publishOutcome()
 	if err == nil && !stop() {
-		err = ctx.Err()
+		err = context.Cause(ctx)
 	}
 	if err == nil {
 		err = c.raw.SetDeadline(time.Time{})
@@ -128,6 +144,7 @@ func (p *plaintext) learn(r dialogue.Result) {
 	p.outcome.Cleartext = r.Cleartext
 	p.outcome.Hello, p.outcome.ServerName = r.Hello, r.ServerName
 	p.outcome.PlaintextLogin, p.outcome.PlaintextLoginKnown = r.PlaintextLogin, r.PlaintextLoginKnown
+	p.outcome.TriedLogin = r.TriedLogin
 	p.kept, p.introduction = r.Kept, r.Introduction
 }
 
@@ -143,13 +160,17 @@ func (c *Conn) role() func(*dialogue.Session) error {
 // has read and not consumed goes back in front of the connection.
 func (c *Conn) negotiate(ctx context.Context, s *dialogue.Session) error {
 	deadline := time.Now().Add(c.config.negotiationTimeout())
-	if err := errors.Join(c.raw.SetDeadline(deadline), ctx.Err()); err != nil {
+	if err := errors.Join(c.raw.SetDeadline(deadline), context.Cause(ctx)); err != nil {
 		return err // a context that ended before had its own deadline overwritten
 	}
 	direct, err := c.beginsWithTLS(ctx, s, deadline)
 	if err == nil && !direct {
 		err = c.role()(s)
 	}
+	if c.client {
+		err = s.Hint(s.Quote(err))
+	}
+	c.plain.heard = s.Heard()
 	result := s.Result()
 	c.plain.learn(result)
 	c.raw.Unread(result.Unread)
@@ -200,14 +221,14 @@ func (c *Conn) beginsWithTLS(ctx context.Context, s *dialogue.Session, deadline 
 	if c.proto.ServerFirst {
 		_ = c.raw.SetReadDeadline(time.Now().Add(c.config.implicitTLSDelay()))
 	}
-	err := ctx.Err()
+	err := context.Cause(ctx)
 	if err == nil {
 		err = s.Fill()
 	}
 	if c.proto.ServerFirst {
 		_ = c.raw.SetReadDeadline(deadline)
 		if errors.Is(err, ErrTimeout) {
-			return false, ctx.Err()
+			return false, context.Cause(ctx)
 		}
 	}
 	return err == nil && s.Buffered()[0] == dialogue.RecordTypeHandshake, err
@@ -219,7 +240,7 @@ func interrupted(ctx context.Context, err error) error {
 		return err
 	}
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
 		return context.DeadlineExceeded // which the connection has noticed first

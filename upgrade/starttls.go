@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/l4starttls/caddy-l4-starttls/internal/prefixconn"
@@ -42,7 +43,10 @@ func (c *Conn) startTLS(ctx context.Context, read, goAhead []byte) error {
 	c.line = nil
 	early, err := c.boundary(goAhead)
 	if err == nil {
+		begun := time.Now()
 		err = interrupted(ctx, c.handshake(ctx, stop, early))
+		c.plain.outcome.HandshakeTime = time.Since(begun)
+		c.publishOutcome()
 	}
 	if err != nil {
 		c.spoil(err)
@@ -78,7 +82,7 @@ func (c *Conn) handshake(ctx context.Context, stop func() bool, early []byte) er
 	if err != nil {
 		return err
 	}
-	below := &transport{prefixconn.New(c.raw, early), c}
+	below := &transport{Conn: prefixconn.New(c.raw, early), conn: c}
 	t := tls.Server(below, config)
 	if c.client {
 		t = tls.Client(below, config)
@@ -91,7 +95,7 @@ func (c *Conn) handshake(ctx context.Context, stop func() bool, early []byte) er
 		return err
 	}
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 	direct := c.plain.outcome.ImplicitTLS && c.proto.DirectALPN
 	if direct {
@@ -100,10 +104,10 @@ func (c *Conn) handshake(ctx context.Context, stop func() bool, early []byte) er
 		}
 	}
 	if err := t.HandshakeContext(c.withRequestedName(context.WithoutCancel(ctx))); err != nil {
-		return handshakeError(err)
+		return below.hint(handshakeError(err))
 	}
 	if !stop() && ctx.Err() != nil {
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 	if direct && t.ConnectionState().NegotiatedProtocol == "" {
 		return ErrNoALPN
@@ -165,7 +169,17 @@ func handshakeError(err error) error {
 // announced, which crypto/tls reports by itself, and one that it did not.
 type transport struct {
 	*prefixconn.Conn
-	conn *Conn
+	conn  *Conn
+	heard bool // of the peer, in the handshake
+}
+
+// hint adds ErrExpectsTLS to the error of a client that has not heard a word in all this
+// time: the server may wait for the rest of what it takes for a record of TLS.
+func (t *transport) hint(err error) error {
+	if t.conn.client && !t.heard && !t.conn.plain.heard && t.conn.proto != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("%w: %w", err, ErrExpectsTLS)
+	}
+	return err
 }
 
 // Write implements io.Writer. The handshake has a deadline of its own.
@@ -179,6 +193,9 @@ func (t *transport) Write(p []byte) (int, error) {
 // Read implements io.Reader.
 func (t *transport) Read(p []byte) (int, error) {
 	n, err := t.Conn.Read(p)
+	if n > 0 && !t.heard {
+		t.heard = true // once: reads are not concurrent
+	}
 	if n == 0 && errors.Is(err, io.EOF) {
 		return 0, ErrTruncated
 	}

@@ -55,6 +55,13 @@ var (
 	// ErrRefused means that the server refused the upgrade that it was asked for.
 	ErrRefused = errors.New("server refused TLS")
 
+	// ErrExpectsTLS is behind what went wrong with a server that may be one for which TLS
+	// begins with the first byte: nothing was heard from it, or an alert of TLS.
+	ErrExpectsTLS = errors.New("the server may expect TLS from the first byte")
+
+	// ErrShutdown means that we end the session, because the process is to end.
+	ErrShutdown = errors.New("shutting down")
+
 	// ErrUnsupported means that the protocol has no such role.
 	ErrUnsupported = errors.New("not supported by the protocol")
 
@@ -67,10 +74,6 @@ var (
 	// (RFC 8446 section 6.1).
 	ErrTruncated = errors.New("upgrade: connection ended without close_notify")
 )
-
-// Refusal wraps what a server answered in place of its consent. The text is the
-// peer's, not to be trusted, so it is quoted.
-func Refusal(why error, answer string) error { return fmt.Errorf("%w: %q", why, answer) }
 
 // AsNegotiationError names a read or write error of the plaintext phase.
 func AsNegotiationError(err error) error {

@@ -36,12 +36,15 @@ type Exchange struct {
 
 	fromClient, fromBackend lane
 
-	detached bool // the filter has left
-	closed   bool // the client has had its last words
-	held     bool // the client's bytes wait
-	gone     bool // the backend has ended
-	greeted  bool // what was held at the start has been released once
-	left     bool // the client has ended
+	detached bool  // the filter has left
+	closed   bool  // the client has had its last words
+	why      error // for this, if the protocol has words of its own for it
+	held     bool  // the client's bytes wait
+	gone     bool  // the backend has ended
+	greeted  bool  // what was held at the start has been released once
+	left     bool  // the client has ended
+
+	triedLogin bool // as RefusedLogin says
 
 	upgrade *upgradeRequest
 }
@@ -96,12 +99,23 @@ func (x *Exchange) Close(words []byte) {
 }
 
 // CloseFor is Close in the words of the protocol.
-func (x *Exchange) CloseFor(why error) { x.Close(x.errorReply(why)) }
+func (x *Exchange) CloseFor(why error) {
+	if !x.closed {
+		x.why = why
+	}
+	x.Close(x.errorReply(why))
+}
 
 // Upgrade begins TLS with a client in plaintext, behind the bytes that FromClient consumes
 // now: what the client sent behind them must be the ClientHello if goAhead is nil, or must
 // not be there at all.
 func (x *Exchange) Upgrade(goAhead []byte) { x.upgrade = &upgradeRequest{goAhead} }
+
+// RefusedLogin notes that a client in plaintext has tried to log in, and was refused.
+func (x *Exchange) RefusedLogin() { x.triedLogin = true }
+
+// TriedLogin reports whether a filter has called RefusedLogin.
+func (x *Exchange) TriedLogin() bool { return x.triedLogin }
 
 // Warn passes on what an administrator should change at the backend.
 func (x *Exchange) Warn(message string) { x.warn(message) }
@@ -209,6 +223,9 @@ func (x *Exchange) Detached() bool { return x.detached }
 
 // Closed reports whether the client has had its last words.
 func (x *Exchange) Closed() bool { return x.closed }
+
+// ClosedFor is what CloseFor was told, if it ended the exchange.
+func (x *Exchange) ClosedFor() error { return x.why }
 
 // HasForClient reports whether a filter has said something to the client itself.
 func (x *Exchange) HasForClient() bool { return len(x.fromBackend.passed) > 0 }

@@ -70,9 +70,10 @@ type Protocol struct {
 	Request func(*Session) error
 
 	// ErrorReply words the end of a session, for the reasons ErrPipelined,
-	// ErrLineTooLong, ErrTooMany, ErrMalformed, ErrPlaintext, ErrTimeout and
-	// ErrBackend. ErrBackend comes inside TLS, the others may come in either phase. Nil,
-	// or an empty answer, ends the session without a word.
+	// ErrLineTooLong, ErrTooMany, ErrMalformed, ErrPlaintext, ErrTimeout,
+	// ErrShutdown and ErrBackend. ErrBackend comes inside TLS, ErrShutdown before it, the
+	// others may come in either phase. Nil, or an empty answer, ends the session without a
+	// word.
 	ErrorReply func(s *Session, why error) []byte
 
 	// Join makes the filter that joins a client to a backend. Nil, or a nil filter, if

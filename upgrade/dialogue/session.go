@@ -3,6 +3,7 @@ package dialogue
 import (
 	"bytes"
 	"cmp"
+	"fmt"
 	"io"
 )
 
@@ -36,6 +37,7 @@ type Session struct {
 	hello, serverName string
 
 	plaintextLogin, loginKnown bool // what a server has said of it
+	triedLogin                 bool // a client before TLS, and was refused
 
 	last         []byte // the command that was read last
 	kept         []byte // what Keep keeps
@@ -59,6 +61,8 @@ type Result struct {
 	// PlaintextLogin is what SetPlaintextLogin was told, if it was.
 	PlaintextLogin, PlaintextLoginKnown bool
 
+	TriedLogin bool // as Session.RefuseLogin says
+
 	Kept, Introduction []byte
 
 	GoAhead []byte // not sent yet
@@ -69,7 +73,7 @@ type Result struct {
 func (s *Session) Result() Result {
 	r := Result{
 		Cleartext: s.cleartext, Hello: s.hello, ServerName: s.serverName,
-		PlaintextLogin: s.plaintextLogin, PlaintextLoginKnown: s.loginKnown,
+		PlaintextLogin: s.plaintextLogin, PlaintextLoginKnown: s.loginKnown, TriedLogin: s.triedLogin,
 		Kept: s.kept, Introduction: s.introduction, GoAhead: s.goAhead, Unread: s.buf,
 	}
 	s.buf = nil
@@ -235,9 +239,13 @@ func (s *Session) fill() error {
 	}
 	chunk := make([]byte, 4096)
 	n, err := s.in.Read(chunk)
+	alert := s.client && s.received == 0 && n > 0 && chunk[0] == recordTypeAlert
 	s.buf = append(s.buf, chunk[:n]...)
 	s.received += n
-	if n > 0 {
+	switch {
+	case alert:
+		return fmt.Errorf("%w: %w", ErrMalformed, ErrExpectsTLS)
+	case n > 0:
 		return nil
 	}
 	return AsNegotiationError(err)
@@ -259,7 +267,10 @@ func (s *Session) NeedsBackend(auth bool, lines ...string) error {
 
 // SendNeedsBackend is NeedsBackend for protocols that are not made of lines.
 func (s *Session) SendNeedsBackend(auth bool, p []byte) error {
-	if !s.opts.Optional || auth && !s.PlaintextAuth() {
+	switch {
+	case auth && !s.PlaintextAuth():
+		return s.RefuseLogin(p)
+	case !s.opts.Optional:
 		return s.SendRefusal(p)
 	}
 	s.buf = append(s.last, s.buf...)
@@ -303,6 +314,13 @@ func (s *Session) SendRefusal(p []byte) error {
 		return ErrTooMany
 	}
 	return nil
+}
+
+// RefuseLogin is SendRefusal for a client that tries to log in before TLS: the password
+// that it may have sent is to be changed.
+func (s *Session) RefuseLogin(p []byte) error {
+	s.triedLogin = true
+	return s.SendRefusal(p)
 }
 
 // Granted reports whether a go-ahead has been left.

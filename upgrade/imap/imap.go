@@ -161,6 +161,8 @@ func errorReply(_ *dialogue.Session, why error) []byte {
 		bye = "Too many invalid commands"
 	case errors.Is(why, dialogue.ErrTimeout):
 		bye = "Timeout"
+	case errors.Is(why, dialogue.ErrShutdown):
+		bye = "Server is shutting down"
 	case errors.Is(why, dialogue.ErrBackend):
 		bye = "[UNAVAILABLE] " + dialogue.UnavailableText(why, "Backend not available")
 	default:

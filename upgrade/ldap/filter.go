@@ -95,6 +95,9 @@ func (f *filter) judge(x *dialogue.Exchange, m *ldapMessage) error {
 	case err != nil:
 		return err
 	case code != ldapSuccess:
+		if code == ldapConfidentialityRequired {
+			x.RefusedLogin()
+		}
 		f.toDrop = m.size
 		f.owed = append(f.owed, ldapResult(m.id, ldapResponses[m.op], code)...)
 		f.payOwed(x)

@@ -187,7 +187,7 @@ func errorReply(_ *dialogue.Session, why error) []byte {
 	switch {
 	case errors.Is(why, dialogue.ErrTooMany):
 		code = ldapConfidentialityRequired
-	case errors.Is(why, dialogue.ErrTimeout), errors.Is(why, dialogue.ErrBackend):
+	case errors.Is(why, dialogue.ErrTimeout), errors.Is(why, dialogue.ErrShutdown), errors.Is(why, dialogue.ErrBackend):
 		code = ldapUnavailable
 	case !errors.Is(why, dialogue.ErrPipelined) && !errors.Is(why, dialogue.ErrLineTooLong) && !errors.Is(why, dialogue.ErrMalformed):
 		return nil
@@ -207,35 +207,35 @@ func request(s *dialogue.Session) error {
 	if err != nil {
 		return err
 	}
-	code, ok := m.result()
+	code, text, ok := m.result()
 	switch {
 	case !ok:
 		return dialogue.ErrMalformed
 	case ldapIsNotice(m.id): // of Disconnection
-		return dialogue.ErrRefused
+		return dialogue.Refusal(fmt.Errorf("%w: result code %d", dialogue.ErrRefused, code), text)
 	case !bytes.Equal(m.id, []byte{1}):
 		return fmt.Errorf("%w: response to another message", dialogue.ErrMalformed)
 	case code == ldapProtocolError: // what a server says that has no StartTLS
-		return dialogue.ErrNotOffered
+		return dialogue.Refusal(dialogue.ErrNotOffered, text)
 	case code != ldapSuccess:
-		return fmt.Errorf("%w: result code %d", dialogue.ErrRefused, code)
+		return dialogue.Refusal(fmt.Errorf("%w: result code %d", dialogue.ErrRefused, code), text)
 	}
 	return nil
 }
 
-// result returns the code of an ExtendedResponse. Its name may be missing, but it
+// result returns the code of an ExtendedResponse, and its text for people. Its name may be missing, but it
 // must not be another's; what else there may be (referrals) comes without success.
-func (m *ldapMessage) result() (code byte, ok bool) {
+func (m *ldapMessage) result() (code byte, text string, ok bool) {
 	content := m.content
 	value := content.octets(berEnumerated)
 	content.octets(berOctetString) // matchedDN
-	content.octets(berOctetString) // diagnosticMessage
+	text = string(content.octets(berOctetString))
 	switch {
 	case content.err != nil || m.op != ldapExtendedResponse || len(value) != 1:
-		return 0, false
+		return 0, "", false
 	case value[0] != ldapSuccess || content.size == 0:
-		return value[0], true
+		return value[0], text, true
 	}
 	name := string(content.octets(ldapResponseName))
-	return ldapSuccess, content.err == nil && name == ldapStartTLS && content.size == 0
+	return ldapSuccess, text, content.err == nil && name == ldapStartTLS && content.size == 0
 }

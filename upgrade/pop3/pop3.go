@@ -103,6 +103,8 @@ func errorReply(_ *dialogue.Session, why error) []byte {
 		text = "Must issue a STLS command first"
 	case errors.Is(why, dialogue.ErrTooMany):
 		text = "Too many errors"
+	case errors.Is(why, dialogue.ErrShutdown):
+		text = "[SYS/TEMP] Server is shutting down"
 	case errors.Is(why, dialogue.ErrBackend):
 		text = "[SYS/TEMP] " + dialogue.UnavailableText(why, "Backend not available")
 	default:

@@ -156,6 +156,8 @@ func errorReply(_ *dialogue.Session, why error) []byte {
 		return postgresError("08P01", "received unencrypted data after a request for encryption")
 	case errors.Is(why, dialogue.ErrLineTooLong), errors.Is(why, dialogue.ErrMalformed), errors.Is(why, dialogue.ErrTooMany):
 		return postgresError("08P01", "invalid startup packet")
+	case errors.Is(why, dialogue.ErrShutdown):
+		return postgresError("57P01", "server is shutting down")
 	case errors.Is(why, dialogue.ErrBackend):
 		return postgresError("57P03", dialogue.UnavailableText(why, "backend not available"))
 	}
@@ -169,8 +171,8 @@ func postgresError(code, message string) []byte {
 	return append(p, fields...)
 }
 
-// request reads one octet. What a server says behind an E was never
-// authenticated, and is not shown (CVE-2024-10977).
+// request reads one octet. What a server says behind an E was never authenticated: it is
+// quoted for a log, and shown to no client (CVE-2024-10977).
 func request(s *dialogue.Session) error {
 	if err := s.Send(sslRequest); err != nil {
 		return err

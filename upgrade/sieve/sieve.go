@@ -134,6 +134,8 @@ func errorReply(_ *dialogue.Session, why error) []byte {
 		text = `"Too many invalid commands"`
 	case errors.Is(why, dialogue.ErrTimeout):
 		text = `"Timeout"`
+	case errors.Is(why, dialogue.ErrShutdown):
+		text = `(TRYLATER) "Server is shutting down"`
 	case errors.Is(why, dialogue.ErrBackend):
 		text = `(TRYLATER) "` + dialogue.UnavailableText(why, "Backend not available") + `"`
 	default:

@@ -246,6 +246,7 @@ func (f *filter) Command(x *dialogue.Exchange, verb string, line []byte) {
 		f.Refuse(x, "502 5.5.1 Command not available\r\n")
 		return
 	case verb == "AUTH" && f.refuseAuth:
+		x.RefusedLogin()
 		f.Refuse(x, "538 5.7.11 Encryption required for authentication\r\n")
 		return
 	}

@@ -150,6 +150,8 @@ func errorReply(s *dialogue.Session, why error) []byte {
 		text = "421 4.7.0 " + s.Hostname() + " Too many errors, closing transmission channel"
 	case errors.Is(why, dialogue.ErrTimeout):
 		text = "421 4.4.2 " + s.Hostname() + " Timeout, closing transmission channel"
+	case errors.Is(why, dialogue.ErrShutdown):
+		text = "421 4.3.2 " + s.Hostname() + " Service is shutting down, closing transmission channel"
 	case errors.Is(why, dialogue.ErrBackend):
 		text = "421 " + smtpUnavailable(why) + " " + s.Hostname() + " " +
 			dialogue.UnavailableText(why, "Service not available, closing transmission channel")

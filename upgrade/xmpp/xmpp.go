@@ -112,7 +112,7 @@ func xmppRefuse(s *dialogue.Session, x *xmppStream, t xmppToken) error {
 		if err := xmppSkip(s, x, t); err != nil {
 			return err
 		}
-		return s.SendRefusal([]byte(xmppEncrypt))
+		return s.RefuseLogin([]byte(xmppEncrypt))
 	case xmppStanza(t):
 		return dialogue.ErrPlaintext
 	}
@@ -173,6 +173,8 @@ func xmppStreamError(why error) string {
 		condition = "not-well-formed"
 	case errors.Is(why, dialogue.ErrTimeout):
 		condition = "connection-timeout"
+	case errors.Is(why, dialogue.ErrShutdown):
+		condition = "system-shutdown"
 	case errors.Is(why, dialogue.ErrBackend):
 		condition = "remote-connection-failed"
 	default:
