@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
@@ -12,10 +13,17 @@ import (
 	"go.uber.org/zap"
 )
 
-// App has Caddy manage certificates for the hostnames of the starttls handlers. The
-// handlers load it themselves; there is nothing to configure.
+// App has Caddy manage certificates for the hostnames of the starttls handlers, and ends
+// their sessions when the process ends. The handlers load it themselves; it need not be
+// configured.
 type App struct {
+	// How long sessions may go on when the process is to end. Then they get close_notify.
+	// Negotiations, and TLS that is passed through, end at once. A reload ends nothing.
+	// Default: `10s`. Zero ends at once.
+	GracePeriod *caddy.Duration `json:"grace_period,omitempty"`
+
 	logger *zap.Logger
+	events *caddyevents.App
 	ctx    caddy.Context
 	tls    *caddytls.TLS
 	names  map[string]struct{}
@@ -30,6 +38,14 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
 	a.names = make(map[string]struct{})
+	if a.GracePeriod != nil {
+		if err := checkDuration("grace_period", *a.GracePeriod); err != nil {
+			return err
+		}
+	}
+	if err := metrics.register(ctx.GetMetricsRegistry()); err != nil {
+		return err
+	}
 	tlsApp, err := ctx.App("tls")
 	if err != nil {
 		return fmt.Errorf("getting tls app: %w", err)
@@ -39,7 +55,8 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("getting events app: %w", err)
 	}
-	return events.(*caddyevents.App).On("started", a)
+	a.events = events.(*caddyevents.App)
+	return a.events.On("started", a)
 }
 
 // Start implements caddy.App. Apps start in no particular order, so nothing is
@@ -48,12 +65,28 @@ func (a *App) Provision(ctx caddy.Context) error {
 func (a *App) Start() error { return nil }
 
 // Stop implements caddy.App. The tls app forgets the certificates that the next
-// configuration does not manage.
-func (a *App) Stop() error { return nil }
+// configuration does not manage. Sessions go on, unless the process ends.
+func (a *App) Stop() error {
+	if caddy.Exiting() {
+		sessions.stop(a.gracePeriod())
+	}
+	return nil
+}
+
+// defaultGracePeriod is that of App.GracePeriod.
+const defaultGracePeriod = 10 * time.Second
+
+func (a *App) gracePeriod() time.Duration {
+	if a == nil || a.GracePeriod == nil {
+		return defaultGracePeriod
+	}
+	return time.Duration(*a.GracePeriod)
+}
 
 // Handle has the certificates managed once all apps have started. Nothing of the
 // kind happens to a configuration that is only validated or adapted.
 func (a *App) Handle(context.Context, caddy.Event) error {
+	currentApp.Store(a)
 	uncovered := make(map[string]struct{})
 	for name := range a.names {
 		if !a.tls.HasCertificateForSubject(name) {
@@ -69,13 +102,21 @@ func (a *App) Handle(context.Context, caddy.Event) error {
 	return nil
 }
 
-// manageNames registers the names of a handler with the app, which it loads.
-func manageNames(ctx caddy.Context, names []string) (*App, error) {
-	module, err := ctx.App("starttls")
+// loadApp returns the app, which is loaded if it is not yet.
+func loadApp(ctx caddy.Context) (*App, error) {
+	app, err := ctx.App("starttls")
 	if err != nil {
 		return nil, fmt.Errorf("getting starttls app: %w", err)
 	}
-	app := module.(*App)
+	return app.(*App), nil
+}
+
+// manageNames registers the names of a handler with the app.
+func manageNames(ctx caddy.Context, names []string) (*App, error) {
+	app, err := loadApp(ctx)
+	if err != nil {
+		return nil, err
+	}
 	return app, app.register(names)
 }
 

@@ -26,6 +26,7 @@ import (
 //		handshake_timeout   <duration>
 //		greeting            <text>
 //		capabilities        <names...>
+//		log                 [<name>]
 //		<an option of the protocol alone>
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -89,12 +90,14 @@ func (h *Handler) unmarshalOption(option string, d *caddyfile.Dispenser) error {
 		return oneArg(d, &h.Greeting)
 	case "capabilities":
 		return someArgs(d, &h.Capabilities)
+	case "log":
+		return optionalArg(d, &h.Log)
 	}
 	if ok, err := h.Options.unmarshalCaddyfile(d, h.Protocol); ok {
 		return err
 	}
 	return d.Errf("unknown starttls option %q; must be one of: %s", option, withOwn("policy, allow_plaintext_auth, hostname, "+
-		"connection_policy, passthrough, implicit_tls, negotiation_timeout, handshake_timeout, greeting, capabilities", h.Protocol))
+		"connection_policy, passthrough, implicit_tls, negotiation_timeout, handshake_timeout, greeting, capabilities, log", h.Protocol))
 }
 
 func noArgs(d *caddyfile.Dispenser) error {
@@ -109,6 +112,15 @@ func oneArg(d *caddyfile.Dispenser, value *string) error {
 		return d.ArgErr()
 	}
 	return nil
+}
+
+// optionalArg is for an option that may have a value, and is set without one, too.
+func optionalArg(d *caddyfile.Dispenser, value **string) error {
+	*value = new(string)
+	if d.CountRemainingArgs() == 0 {
+		return nil
+	}
+	return oneArg(d, *value)
 }
 
 func someArgs(d *caddyfile.Dispenser, values *[]string) error {

@@ -75,6 +75,10 @@ type Handler struct {
 	// Where the Caddyfile has this handler, for errors. The adapter sets it.
 	Source string `json:"source,omitempty"`
 
+	// Writes an entry for each session, to the logger `layer4.starttls.access` or, if this
+	// is not empty, the one of that name below it. Default: none.
+	Log *string `json:"log,omitempty"`
+
 	// The options of the protocol alone, by name: see upgrade.Protocol. In JSON they stand
 	// beside the others: `command` and `reply` for the line protocol.
 	Options protocolOptions `json:"-"`
@@ -82,6 +86,7 @@ type Handler struct {
 	logger *zap.Logger
 	proto  *upgrade.Protocol
 	config *upgrade.Config
+	watch  *watch
 	warned sync.Map // texts of warnings that have been logged
 }
 
@@ -112,6 +117,9 @@ func (h *Handler) provision(ctx caddy.Context) error {
 		return err
 	}
 	h.warnOfUse()
+	if h.watch, err = newWatch(ctx, sessionKind{starttlsHandler, h.proto.Name}, h.Log); err != nil {
+		return err
+	}
 	h.config = &upgrade.Config{
 		Greeting:           h.Greeting,
 		Capabilities:       h.Capabilities,
@@ -171,6 +179,7 @@ func (h *Handler) provisionTLS(ctx caddy.Context) error {
 		// what speaks it here is no client of this protocol.
 		policy.TLSConfig.NextProtos = policy.ALPN
 		h.chooseCertificate(policy.TLSConfig)
+		markMissing(policy.TLSConfig)
 	}
 	h.config.TLS = h.ConnectionPolicies.TLSConfig(ctx)
 	captureHello(h.config.TLS)
@@ -224,22 +233,29 @@ func (h *Handler) warn(message string) {
 // Handle negotiates the upgrade with the client, does the TLS handshake, and calls
 // the next handler with the secured connection.
 func (h *Handler) Handle(cx *layer4.Connection, next layer4.Handler) error {
+	s := h.watch.begin(cx)
+	s.early = h.proto.EarlyDial
+	defer s.returned()
 	hello := new(tls.ClientHelloInfo)
-	joined, err := upgrade.Join(withHello(cx.Context, hello), takeOver(cx), h.proto, h.config)
+	joined, err := upgrade.Join(withHello(s.negotiation, hello), takeOver(cx), h.proto, h.config)
+	s.joined(joined, err)
 	if err != nil {
-		h.logRefusal(cx, err)
+		h.logRefusal(cx, s, err)
 		return nil
 	}
-	h.note(cx, joined, hello)
-	return h.handOver(cx, joined, next)
+	h.note(cx, s, joined, hello)
+	return h.handOver(cx, s, joined, next)
 }
 
 // note leaves what is known of the client where others look for it.
-func (h *Handler) note(cx *layer4.Connection, joined *upgrade.Joined, hello *tls.ClientHelloInfo) {
+func (h *Handler) note(cx *layer4.Connection, s *watched, joined *upgrade.Joined, hello *tls.ClientHelloInfo) {
 	conn := joined.Conn()
 	switch {
 	case h.proto.EarlyDial:
-		joined.Upgraded = func() { h.record(cx, conn, hello) }
+		joined.Upgraded = func() {
+			s.negotiated(conn, nil)
+			h.record(cx, conn, hello)
+		}
 		h.setPlaceholders(cx, conn)
 	case conn.Outcome().Cleartext:
 		h.setPlaceholders(cx, conn)
@@ -254,11 +270,12 @@ func (h *Handler) note(cx *layer4.Connection, joined *upgrade.Joined, hello *tls
 
 // handOver calls the next handler, and sees to what it leaves behind. That is nothing
 // if the next one is a route or a listener wrapper: those come when we have returned.
-func (h *Handler) handOver(cx *layer4.Connection, joined *upgrade.Joined, next layer4.Handler) error {
+func (h *Handler) handOver(cx *layer4.Connection, s *watched, joined *upgrade.Joined, next layer4.Handler) error {
 	err := next.Handle(cx.Wrap(joined))
 	joined.Returned(err)
+	s.handedOver(joined, err)
 	if why := joined.Err(); why != nil {
-		h.logRefusal(cx, why)
+		h.logRefusal(cx, s, why)
 		return nil
 	}
 	return err
@@ -285,15 +302,15 @@ func (h *Handler) fields(cx *layer4.Connection, conn *upgrade.Conn) []zap.Field 
 
 // logRefusal keeps the noise of the internet at the debug level, but for what only
 // an attack does.
-func (h *Handler) logRefusal(cx *layer4.Connection, err error) {
+func (h *Handler) logRefusal(cx *layer4.Connection, s *watched, err error) {
 	fields := []zap.Field{
 		zap.String("remote", cx.RemoteAddr().String()),
 		zap.String("protocol", h.proto.Name),
 		zap.Error(err),
 	}
 	switch {
-	case errors.Is(err, upgrade.ErrPipelined), errors.Is(err, upgrade.ErrNotTLS):
-		h.logger.Info("ended connection: plaintext behind the upgrade request", fields...)
+	case isViolation(err):
+		s.noteViolation(err)
 	case errors.Is(err, upgrade.ErrQuit):
 		h.logger.Debug("client quit before TLS", fields...)
 	default:

@@ -61,6 +61,10 @@ type Upstream struct {
 	// Where the Caddyfile has this handler, for errors. The adapter sets it.
 	Source string `json:"source,omitempty"`
 
+	// Writes an entry for each session, to the logger `layer4.starttls.access` or, if this
+	// is not empty, the one of that name below it. Default: none.
+	Log *string `json:"log,omitempty"`
+
 	// The options of the protocol alone, by name: see upgrade.Protocol. In JSON they stand
 	// beside the others: `command` and `reply` for the line protocol.
 	Options protocolOptions `json:"-"`
@@ -68,6 +72,8 @@ type Upstream struct {
 	logger *zap.Logger
 	proto  *upgrade.Protocol
 	config *upgrade.Config // but for the server's name
+	watch  *watch
+	expiry *expiryUse // nil if there is no name to know the certificate's expiry by
 }
 
 // CaddyModule returns the Caddy module information.
@@ -104,8 +110,20 @@ func (u *Upstream) provision(ctx caddy.Context) error {
 		HandshakeTimeout:   time.Duration(max(u.HandshakeTimeout, u.TLS.HandshakeTimeout)), // one of them at most
 	}
 	var err error
+	if u.watch, err = newWatch(ctx, sessionKind{upstreamHandler, u.proto.Name}, u.Log); err != nil {
+		return err
+	}
+	if u.TLS.ServerName != "" && !u.Passthrough {
+		u.expiry = metrics.expiry.use(u.TLS.ServerName)
+	}
 	u.config.TLS, err = u.clientTLS(ctx)
 	return err
+}
+
+// Cleanup implements caddy.CleanerUpper.
+func (u *Upstream) Cleanup() error {
+	u.expiry.release()
+	return nil
 }
 
 // clientTLS is Caddy's for HTTP upstreams, but for a managed client certificate, which
@@ -196,38 +214,55 @@ func (u *Upstream) configuresTLS() bool {
 // Handle has the next handler reach the upstream, upgrades to it, and joins it with
 // downstream.
 func (u *Upstream) Handle(cx *layer4.Connection, next layer4.Handler) error {
+	s := u.watch.begin(cx)
+	defer s.returned()
+	err := u.serve(cx, s, next)
+	s.failed(err)
+	return err
+}
+
+// serve is Handle with its session.
+func (u *Upstream) serve(cx *layer4.Connection, s *watched, next layer4.Handler) error {
 	down := takeOver(cx)
 	config, err := u.configFor(cx)
 	if err != nil {
 		return u.reject(down, err, config)
 	}
+	s.report.asked = config.TLS.ServerName
 	if u.Passthrough {
 		if staysInPlaintext(cx) {
 			return errNoTLSToPass
 		}
+		s.servePassedThrough(&tally{closeWriter: down})
 		if begun, err := u.awaitHello(cx, down); !begun {
 			return err
 		}
 	}
 	up := startNext(cx, next)
 	defer up.wait(cx)
-	conn, err := upgrade.Request(cx.Context, up.ours, u.proto, config)
+	conn, err := upgrade.Request(s.negotiation, up.ours, u.proto, config)
+	u.expiry.see(conn, err)
 	switch {
 	case err == nil && u.Passthrough:
+		s.negotiated(conn, nil)
 		u.logger.Debug("negotiated upgrade with upstream, passing TLS through", u.fields(cx)...)
-		up.join(down, up.ours)
+		up.join(s.tally, up.ours)
 		return nil
 	case err == nil:
+		s.negotiated(conn, nil)
 		u.logUpgrade(cx, conn)
 		joined := upgrade.ServeUpgraded(down, conn)
+		s.serveJoined(joined, false)
 		up.join(joined, conn)
 		joined.Returned(nil)
 		return nil
 	}
 	if errors.Is(err, upgrade.ErrNotOffered) && u.Policy == "optional" && up.end() {
-		return u.stayInPlaintext(cx, down, next)
+		s.negotiated(nil, nil)
+		return u.stayInPlaintext(cx, s.serveTally(&tally{closeWriter: down}), next)
 	}
 	err = up.cause(err)
+	s.negotiated(conn, err)
 	_ = up.ours.Close() // the upstream need not wait until downstream has been heard
 	return u.reject(down, err, config)
 }
@@ -273,7 +308,7 @@ func (u *Upstream) awaitHello(cx *layer4.Connection, down *prefixconn.Conn) (beg
 
 // stayInPlaintext starts over with an upstream that does not offer the upgrade: what has
 // been said on the first connection is not downstream's to know.
-func (u *Upstream) stayInPlaintext(cx *layer4.Connection, down *prefixconn.Conn, next layer4.Handler) error {
+func (u *Upstream) stayInPlaintext(cx *layer4.Connection, down closeWriter, next layer4.Handler) error {
 	u.logger.Warn("upstream does not offer TLS, staying in plaintext", u.fields(cx)...)
 	up := startNext(cx, next)
 	up.join(down, up.ours)
@@ -315,23 +350,9 @@ func (u *Upstream) serverName(repl *caddy.Replacer) string {
 	return ""
 }
 
-func (u *Upstream) logUpgrade(cx *layer4.Connection, conn *upgrade.Conn) {
-	state, _ := conn.TLSConnectionState()
-	u.logger.Debug("upgraded upstream", append(u.fields(cx),
-		zap.String("server_name", state.ServerName),
-		zap.String("version", tls.VersionName(state.Version)),
-		zap.String("cipher_suite", tls.CipherSuiteName(state.CipherSuite)))...)
-}
-
-func (u *Upstream) fields(cx *layer4.Connection) []zap.Field {
-	return []zap.Field{
-		zap.String("remote", cx.RemoteAddr().String()),
-		zap.String("protocol", u.proto.Name),
-	}
-}
-
 // Interface guards
 var (
+	_ caddy.CleanerUpper = (*Upstream)(nil)
 	_ caddy.Provisioner  = (*Upstream)(nil)
 	_ layer4.NextHandler = (*Upstream)(nil)
 )

@@ -21,6 +21,7 @@ import (
 //		negotiation_timeout      <duration>
 //		handshake_timeout        <duration>
 //		hostname                 <name>
+//		log                      [<name>]
 //		<an option of the protocol alone>
 //
 //		tls_client_auth          <automate_name> | <cert_file> <key_file>
@@ -62,6 +63,8 @@ func (u *Upstream) unmarshalOption(option string, d *caddyfile.Dispenser) error 
 		return oneDuration(d, &u.HandshakeTimeout)
 	case "hostname":
 		return oneArg(d, &u.Hostname)
+	case "log":
+		return optionalArg(d, &u.Log)
 	}
 	if strings.HasPrefix(option, "tls_") {
 		if u.TLS == nil {
@@ -77,7 +80,7 @@ func (u *Upstream) unmarshalOption(option string, d *caddyfile.Dispenser) error 
 
 func (u *Upstream) unknownOption(option string, d *caddyfile.Dispenser) error {
 	return d.Errf("unknown starttls_upstream option %q; must be one of: %s", option, withOwn("policy, passthrough, "+
-		"negotiation_timeout, handshake_timeout, hostname, tls_client_auth, tls_curves, tls_insecure_skip_verify, "+
+		"negotiation_timeout, handshake_timeout, hostname, log, tls_client_auth, tls_curves, tls_insecure_skip_verify, "+
 		"tls_renegotiation, tls_server_name, tls_timeout, tls_trust_pool", u.Protocol))
 }
 

@@ -1,0 +1,228 @@
+package l4starttls
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+	"weak"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/mholt/caddy-l4/layer4"
+	"go.uber.org/zap"
+
+	"github.com/l4starttls/caddy-l4-starttls/upgrade"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
+)
+
+// A watch is what a handler has for looking at its sessions: metrics, logs and events.
+type watch struct {
+	kind     sessionKind
+	logger   *zap.Logger
+	access   *string // the name of the access log, if there is to be one
+	upstream string  // the upstream's address, where there is but one
+	notices  *notices
+}
+
+// newWatch makes one for a handler that is being provisioned. It loads the app, which ends
+// sessions when the process ends.
+func newWatch(ctx caddy.Context, kind sessionKind, access *string) (*watch, error) {
+	if err := checkLogName(access); err != nil {
+		return nil, err
+	}
+	if _, err := loadApp(ctx); err != nil {
+		return nil, err
+	}
+	metrics.expect(kind)
+	return &watch{kind: kind, logger: ctx.Logger(), access: access, notices: newNotices()}, nil
+}
+
+// A watched is a session that is watched.
+type watched struct {
+	*session
+	watch  *watch
+	report report // guarded by mu
+
+	tally *tally // of a session that is nothing else; only for upstreams
+
+	early bool // the backend is there before the upgrade, which may come later
+	told  bool // what came of the negotiation is counted; guarded by mu
+	later bool // the session goes on when the handler has returned
+
+	loginNoted, violationNoted bool
+}
+
+// begin has a handler begin with a connection.
+func (w *watch) begin(cx *layer4.Connection) *watched {
+	s := sessions.begin(cx.Context, w.kind, base(cx))
+	return &watched{session: s, watch: w, report: report{
+		handler: w.kind.handler, protocol: w.kind.protocol, remote: cx.RemoteAddr().String(), upstream: w.upstream,
+	}}
+}
+
+// negotiated notes what has come of the negotiation, once.
+func (s *watched) negotiated(conn *upgrade.Conn, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.told {
+		return
+	}
+	s.told = true
+	if conn != nil {
+		s.report.told = conn.Outcome()
+		if state, ok := conn.TLSConnectionState(); ok {
+			s.report.tls = &state
+		}
+	}
+	switch {
+	case err != nil:
+		s.report.outcome, s.report.err = failure(err), err
+	case conn == nil:
+		s.report.outcome = outcomeCleartext // it was not asked for the upgrade up to its end
+	default:
+		s.report.outcome = success(conn)
+	}
+	metrics.negotiated(s.kind, s.report.outcome, s.report.told)
+}
+
+// serveJoined notes the session that a negotiation has led to. It may be all that is left
+// of the connection in here, so it must not keep that.
+func (s *watched) serveJoined(joined *upgrade.Joined, raw bool) {
+	if raw {
+		s.serve(joined.Account(), nil)
+		return
+	}
+	held := weak.Make(joined)
+	s.serve(joined.Account(), func(until time.Time) error {
+		if joined := held.Value(); joined != nil {
+			return joined.Shutdown(until)
+		}
+		return nil
+	})
+}
+
+// goOn has the session end later than the handler: it was not the next handler that was
+// called, but the next route or a listener wrapper, which comes when we have returned.
+func (s *watched) goOn(joined *upgrade.Joined) {
+	s.later = true
+	joined.Account().WhenOver(s.over)
+	runtime.AddCleanup(joined, func(s *watched) { s.over() }, s) // if nobody has ended it properly
+}
+
+// returned is for the handler's return.
+func (s *watched) returned() {
+	if !s.later {
+		s.over()
+	}
+}
+
+// over ends the session, once, and writes its entry.
+func (s *watched) over() {
+	if !s.end() {
+		return
+	}
+	s.negotiated(nil, nil) // if nothing has come of it yet
+	if s.watch.access == nil {
+		return
+	}
+	carried := s.traffic()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.report.duration = time.Since(s.began)
+	s.report.carried = carried
+	if s.account != nil {
+		s.report.ending = s.account.Ending()
+	}
+	if at := s.report.ending.At; s.later && !at.IsZero() {
+		s.report.duration = at.Sub(s.began)
+	}
+	logAccess(*s.watch.access, &s.report)
+}
+
+// fields are those of what is logged of a connection.
+func (s *watched) fields(err error) []zap.Field {
+	fields := []zap.Field{zap.String("remote", s.report.remote), zap.String("protocol", s.report.protocol)}
+	if s.report.upstream != "" {
+		fields = append(fields, zap.String("upstream", s.report.upstream))
+	}
+	if err != nil {
+		fields = append(fields, zap.String("error", escaped(err.Error())))
+	}
+	return fields
+}
+
+// joined notes what has come of a client's negotiation, unless it has yet to come.
+func (s *watched) joined(joined *upgrade.Joined, err error) {
+	conn := joined.Conn()
+	if err != nil || !s.early {
+		s.negotiated(conn, err)
+	}
+	if err == nil {
+		s.serveJoined(joined, s.report.outcome == outcomePassthrough)
+	}
+	s.noteLogin(joined)
+	s.noteMissing(err)
+}
+
+// handedOver is for when the next handler has returned, with its error.
+func (s *watched) handedOver(joined *upgrade.Joined, err error) {
+	if why := joined.Err(); why != nil {
+		s.negotiated(joined.Conn(), why)
+		s.noteMissing(why)
+	}
+	account := joined.Account()
+	ending := account.Ending()
+	s.noteLogin(joined)
+	switch {
+	case isViolation(ending.Err):
+		s.noteViolation(ending.Err)
+	case err == nil && ending.By == upgrade.ByNobody && account.FromClient() == 0 && account.FromBackend() == 0:
+		s.goOn(joined)
+	}
+}
+
+// noteViolation is for what only attacks do.
+func (s *watched) noteViolation(err error) {
+	if s.violationNoted {
+		return
+	}
+	s.violationNoted = true
+	message := "ended connection: plaintext behind the upgrade request"
+	if errors.Is(err, dialogue.ErrAmbiguousEnd) {
+		message = "ended connection: a message whose end servers would see in different places"
+	}
+	s.watch.notices.log(s.watch.logger, zap.InfoLevel, message, s.fields(err)...)
+	emit(eventViolation, map[string]any{
+		"remote": s.report.remote, "protocol": s.report.protocol, "error": escaped(err.Error()),
+	})
+}
+
+// noteLogin is for a user who should change a password, and the settings of a client.
+func (s *watched) noteLogin(joined *upgrade.Joined) {
+	if s.loginNoted || !joined.TriedLogin() {
+		return
+	}
+	s.loginNoted = true
+	s.watch.notices.log(s.watch.logger, zap.InfoLevel,
+		"client tried to log in before TLS, so its password may have been sent in plaintext and should be changed", s.fields(nil)...)
+}
+
+// noteMissing is for an administrator whose server has no certificate.
+func (s *watched) noteMissing(err error) {
+	if errors.Is(err, errNoCertificate) {
+		s.watch.notices.log(s.watch.logger, zap.WarnLevel, "no certificate to serve a client with", s.fields(err)...)
+	}
+}
+
+// markMissing tells a handshake that fails for want of a certificate from all others.
+func markMissing(config *tls.Config) {
+	get := config.GetCertificate
+	config.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		cert, err := get(hello)
+		if err != nil {
+			err = fmt.Errorf("%w: %w", errNoCertificate, err)
+		}
+		return cert, err
+	}
+}

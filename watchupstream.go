@@ -1,0 +1,68 @@
+package l4starttls
+
+import (
+	"crypto/tls"
+	"errors"
+
+	"github.com/mholt/caddy-l4/layer4"
+	"go.uber.org/zap"
+
+	"github.com/l4starttls/caddy-l4-starttls/upgrade"
+)
+
+// serveTally notes a session that stays as it is, in plaintext.
+func (s *watched) serveTally(t *tally) *tally {
+	s.tally = t
+	s.serve(t, t.Shutdown)
+	return t
+}
+
+// servePassedThrough notes a session whose TLS is others'.
+func (s *watched) servePassedThrough(t *tally) {
+	s.tally = t
+	s.serve(t, nil)
+}
+
+// errGone is a client that ended before it began the TLS that is passed through.
+var errGone = errors.New("client ended before TLS")
+
+// failed is for the end of a session with an upstream, with what it failed for, if it did.
+func (s *watched) failed(err error) {
+	if err == nil {
+		s.negotiated(nil, errGone) // if nothing has come of it yet
+		return
+	}
+	s.negotiated(nil, err)
+	fields := append(s.fields(err), zap.String("server_name", escaped(s.report.asked)))
+	notice := func(message string) { s.watch.notices.log(s.watch.logger, zap.WarnLevel, message, fields...) }
+	switch {
+	case isUnverified(err):
+		notice("upstream's certificate could not be verified")
+		emit(eventUnverified, map[string]any{
+			"remote": s.report.remote, "protocol": s.report.protocol, "server_name": escaped(s.report.asked),
+			"upstream": s.report.upstream, "error": escaped(err.Error()),
+		})
+	case errors.Is(err, upgrade.ErrExpectsTLS):
+		notice("upstream seems to expect TLS from the first byte: use a port that is for the upgrade, " +
+			"or the tls of proxy in place of starttls_upstream")
+	case isViolation(err):
+		s.noteViolation(err)
+	case errors.Is(err, upgrade.ErrNotOffered), errors.Is(err, upgrade.ErrRefused):
+		notice("upstream does not offer the upgrade to TLS, or refuses it")
+	}
+}
+
+func (u *Upstream) logUpgrade(cx *layer4.Connection, conn *upgrade.Conn) {
+	state, _ := conn.TLSConnectionState()
+	u.logger.Debug("upgraded upstream", append(u.fields(cx),
+		zap.String("server_name", state.ServerName),
+		zap.String("version", tls.VersionName(state.Version)),
+		zap.String("cipher_suite", tls.CipherSuiteName(state.CipherSuite)))...)
+}
+
+func (u *Upstream) fields(cx *layer4.Connection) []zap.Field {
+	return []zap.Field{
+		zap.String("remote", cx.RemoteAddr().String()),
+		zap.String("protocol", u.proto.Name),
+	}
+}
