@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/l4starttls/caddy-l4-starttls/internal/testkit/lenient"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade"
 )
 
 // A backend records who dials it and every byte that arrives.
@@ -190,17 +191,17 @@ func serveLeniently(conn net.Conn, protocol string, greet bool) error {
 	}
 }
 
-// serveInside serves a client of the upgrader's.
-func (u *upgrader) serveInside(conn net.Conn) error {
-	name := u.proto.Name
+// serveInside serves a client behind the upgrade to TLS.
+func serveInside(p *upgrade.Protocol, conn net.Conn) error {
+	name := p.Name
 	begin, ok := lineSessions[name]
 	switch {
-	case u.proto.Greeting == "" && servers[name] != nil:
+	case p.Greeting == "" && servers[name] != nil:
 		return servers[name](conn)
 	case ok:
 		return serveLines(conn, "", begin())
 	}
-	return serveLeniently(conn, name, u.proto.Greeting == "")
+	return serveLeniently(conn, name, p.Greeting == "")
 }
 
 // servers are those of which some test wants more than of a lenient one: they know what has

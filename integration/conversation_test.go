@@ -140,6 +140,14 @@ func (s talk) inside(title string) []step {
 	return steps
 }
 
+// says is all that a client says inside TLS.
+func (c *conversation) says() (all string) {
+	for _, s := range c.use {
+		all += s.TLSSendText
+	}
+	return all
+}
+
 // said is what is said in a dialogue of one side alone.
 func (s talk) said(title string) string {
 	s.t.Helper()

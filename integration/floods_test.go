@@ -32,8 +32,20 @@ const (
 	stayingClients = 200
 )
 
+// A floodWord is what floods are made of.
+type floodWord struct{ command, reply string }
+
+// floodWord is that of the stage's protocol. One that is not in floodWords says what its
+// conversation says inside TLS.
+func (s *stage) floodWord() floodWord {
+	if word, ok := floodWords[s.proto.Name]; ok {
+		return word
+	}
+	return floodWord{s.talk.says(), s.talk.canary}
+}
+
 // floodWords are a command to which there is an answer or none, and an answer to none.
-var floodWords = map[string]struct{ command, reply string }{
+var floodWords = map[string]floodWord{
 	"smtp":     {"NOOP\r\n", "250 ok\r\n"},
 	"lmtp":     {"NOOP\r\n", "250 ok\r\n"},
 	"imap":     {"a NOOP\r\n", "* OK still here\r\n"},
@@ -102,7 +114,7 @@ func newFloodStage(t testing.TB, p *upgrade.Protocol, m manner, config *tls.Conf
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = ln.Close() })
 	s := &floodStage{
-		stage: &stage{manner: m, proto: p, address: freeAddress(t), upstreams: ln.Addr().String()},
+		stage: &stage{manner: m, proto: p, talk: conversationOf(t, p.Name), plain: serverOf(t, p.Name), address: freeAddress(t), upstreams: ln.Addr().String()},
 		how:   how, ln: ln, config: config, inside: make(chan backendEnd, crowd), over: make(chan struct{}),
 	}
 	go s.accept()
@@ -139,7 +151,7 @@ func (s *floodStage) connect(t testing.TB) *flooded {
 	t.Cleanup(func() { _ = raw.Close() })
 	f := &flooded{client: newPeer(raw, &tls.Config{InsecureSkipVerify: true, ServerName: "mail.example.com"})}
 	if s.upgrades() {
-		c := conversations[s.proto.Name]
+		c := s.talk
 		require.NoError(t, f.client.run(append(append(c.ask(), step{StartTLS: true}), c.use...)), s)
 	}
 	select {
@@ -264,7 +276,7 @@ func TestFloodsOfClients(t *testing.T) {
 	serveFloods(t, all)
 	lineEnds := func(_ *floodStage, f *flooded) int { return flood(f.says(), "\r\n", clientFlood) }
 	commands := func(s *floodStage, f *flooded) int {
-		return flood(f.says(), floodWords[s.proto.Name].command, clientFlood)
+		return flood(f.says(), s.floodWord().command, clientFlood)
 	}
 	for _, some := range all {
 		t.Run(some[0].String(), func(t *testing.T) { requireLittle(t, some, lineEnds, commands) })
@@ -276,7 +288,7 @@ func TestFloodsOfBackends(t *testing.T) {
 	all := floodStages(t, "answers")
 	serveFloods(t, all)
 	replies := func(s *floodStage, f *flooded) int {
-		return flood(f.backend, floodWords[s.proto.Name].reply, backendFlood)
+		return flood(f.backend, s.floodWord().reply, backendFlood)
 	}
 	for _, some := range all {
 		t.Run(some[0].String(), func(t *testing.T) { requireLittle(t, some, replies, replies, replies) })

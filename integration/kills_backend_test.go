@@ -188,7 +188,7 @@ type leavingConn struct {
 // Read looks for the client's good bye.
 func (c *leavingConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if goodbye := killWords[c.victim.backend.stage.proto.Name].quit; strings.Contains(string(p[:n]), goodbye[len(goodbye)/2:]) {
+	if goodbye := c.victim.backend.stage.words().quit; strings.Contains(string(p[:n]), goodbye[len(goodbye)/2:]) {
 		c.victim.heard = true
 	}
 	return n, err

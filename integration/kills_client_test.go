@@ -102,7 +102,7 @@ func (c *mortalClient) talk(secure bool) error {
 	if err := c.enter(secure); err != nil {
 		return err
 	}
-	words := killWords[c.proto.Name]
+	words := c.words()
 	for _, part := range []struct{ where, says string }{
 		{atHandshake, ""}, {atHeld, words.held}, {atPending, words.pending}, {inMessage, words.message}, {atQuit, words.quit},
 	} {
@@ -159,23 +159,23 @@ func (c *mortalClient) enter(secure bool) error {
 
 // ask has the greeting, and asks for the upgrade if there is to be one.
 func (c *mortalClient) ask(secure bool) error {
-	conversation := conversations[c.proto.Name]
-	steps := conversation.ask()
+	talk := c.stage.talk
+	steps := talk.ask()
 	if !secure {
-		steps = conversation.greet[:min(1, len(conversation.greet))]
+		steps = talk.greet[:min(1, len(talk.greet))]
 		if c.proto.Name == "xmpp" || c.name != "optional" {
 			return nil // which is not greeted, or perhaps in other words
 		}
 	}
 	for _, s := range steps {
-		if s.SendText != "" && c.where == inLine && (s.SendText == conversation.request || c.rnd.IntN(2) == 0) {
+		if s.SendText != "" && c.where == inLine && (s.SendText == talk.request || c.rnd.IntN(2) == 0) {
 			_ = c.write(c.raw, []byte(s.SendText[:len(s.SendText)/2]), step{})
 			return errStopped
 		}
 		if err := c.play(s); err != nil {
 			return err
 		}
-		if s.SendText == conversation.request && c.where == atRequest {
+		if s.SendText == talk.request && c.where == atRequest {
 			return errStopped
 		}
 	}

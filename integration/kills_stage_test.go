@@ -42,6 +42,8 @@ func manners(a *authority) []manner {
 type stage struct {
 	manner
 	proto     *upgrade.Protocol
+	talk      *conversation
+	plain     func(net.Conn) error // a backend without TLS
 	address   string
 	upstreams string // behind `proxy`
 	backend   *mortalBackend
@@ -59,8 +61,7 @@ func newStages(t testing.TB, f *figures, seed uint64) (stages []*stage) {
 			if m.except != nil && m.except(p) {
 				continue
 			}
-			require.Contains(t, killWords, p.Name)
-			s := &stage{manner: m, proto: p, address: freeAddress(t)}
+			s := &stage{manner: m, proto: p, talk: conversationOf(t, p.Name), plain: serverOf(t, p.Name), address: freeAddress(t)}
 			s.backend = newMortalBackend(t, s, config, f, seed+uint64(len(stages)))
 			s.upstreams = strings.Repeat(s.backend.address()+" ", 7) + refusing(t)
 			stages = append(stages, s)
@@ -114,25 +115,37 @@ func (s *stage) upgrades() bool { return s.accepts != nil }
 // serve is the backend's part on one connection, up to the end of its session. The
 // application's connection, inside TLS if there is any, is what inside makes of it.
 func (s *stage) serve(raw net.Conn, config *tls.Config, inside func(net.Conn) net.Conn) error {
-	name := s.proto.Name
 	switch s.secure {
 	case "direct":
-		return serveInside(name)(inside(tls.Server(raw, config)))
+		return serveInside(s.proto, inside(tls.Server(raw, config)))
 	case "upgrade":
 		u := &upgrader{proto: s.proto, config: &upgrade.Config{Hostname: "other.example.net", TLS: config}}
 		conn, err := u.upgrade(raw)
 		if err != nil {
 			return err
 		}
-		return serveInside(name)(inside(conn))
+		return serveInside(s.proto, inside(conn))
 	}
-	return servers[name](inside(raw))
+	return s.plain(inside(raw))
+}
+
+// lastWords are killWords' for one protocol.
+type lastWords struct{ held, pending, message, quit string }
+
+// words are those of the stage's protocol. One that is not in killWords says what its
+// conversation says inside TLS.
+func (s *stage) words() lastWords {
+	if words, ok := killWords[s.proto.Name]; ok {
+		return words
+	}
+	use := s.talk.says()
+	return lastWords{held: use, pending: use, message: use[:len(use)/2], quit: use[len(use)/2:]}
 }
 
 // killWords are what clients say to backends: at once, without waiting for a greeting;
 // then something to which an answer is due before they may go on; half of a message; and
 // good bye.
-var killWords = map[string]struct{ held, pending, message, quit string }{
+var killWords = map[string]lastWords{
 	"smtp": {"EHLO c.example\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.org>\r\n", "DATA\r\n", "Subject: x\r\n\r\nhalf of a li", "\r\n.\r\nQUIT\r\n"},
 	"lmtp": {"LHLO c.example\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.org>\r\n", "DATA\r\n", "Subject: x\r\n\r\nhalf of a li", "\r\n.\r\nQUIT\r\n"},
 	"imap": {"a NOOP\r\nb CAPABILITY\r\n", "c LOGIN {5}\r\n", "alice secret\r\nd APPEND x {40+}\r\nhalf of a mess", "a NOOP\r\ne LOGOUT\r\n"},

@@ -185,7 +185,7 @@ func (u *upgrader) next(t testing.TB) *secured {
 // servesInside has an upgrader go on as servers do inside TLS, where those do not greet that
 // have greeted already.
 func servesInside(u *upgrader) {
-	u.serve = func(conn net.Conn) error { return u.serveInside(conn) }
+	u.serve = func(conn net.Conn) error { return serveInside(u.proto, conn) }
 }
 
 // A joint is a server in plaintext, in front of an upgrader.
