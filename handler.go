@@ -108,6 +108,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if err := h.checkPlaceholders(); err != nil {
 		return err
 	}
+	upstream := staticUpstream(ctx, h) // before anything is changed
 	h.replacePlaceholders()
 	if err := h.check(); err != nil {
 		return err
@@ -117,7 +118,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 		return err
 	}
 	h.warnOfUse()
-	if h.watch, err = newWatch(ctx, sessionKind{starttlsHandler, h.proto.Name}, h.Log); err != nil {
+	if h.watch, err = newWatch(ctx, sessionKind{starttlsHandler, h.proto.Name}, h.Log, upstream); err != nil {
 		return err
 	}
 	h.config = &upgrade.Config{

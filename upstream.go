@@ -94,6 +94,7 @@ func (u *Upstream) provision(ctx caddy.Context) error {
 	if err := u.checkPlaceholders(); err != nil {
 		return err
 	}
+	upstream := staticUpstream(ctx, u) // before anything is changed
 	repl := caddy.NewReplacer()
 	u.Protocol, u.Hostname = repl.ReplaceAll(u.Protocol, ""), repl.ReplaceAll(u.Hostname, "")
 	if u.TLS == nil {
@@ -110,7 +111,7 @@ func (u *Upstream) provision(ctx caddy.Context) error {
 		HandshakeTimeout:   time.Duration(max(u.HandshakeTimeout, u.TLS.HandshakeTimeout)), // one of them at most
 	}
 	var err error
-	if u.watch, err = newWatch(ctx, sessionKind{upstreamHandler, u.proto.Name}, u.Log); err != nil {
+	if u.watch, err = newWatch(ctx, sessionKind{upstreamHandler, u.proto.Name}, u.Log, upstream); err != nil {
 		return err
 	}
 	if u.TLS.ServerName != "" && !u.Passthrough {
@@ -217,7 +218,7 @@ func (u *Upstream) Handle(cx *layer4.Connection, next layer4.Handler) error {
 	s := u.watch.begin(cx)
 	defer s.returned()
 	err := u.serve(cx, s, next)
-	s.failed(err)
+	s.served(err)
 	return err
 }
 
@@ -263,6 +264,7 @@ func (u *Upstream) serve(cx *layer4.Connection, s *watched, next layer4.Handler)
 	}
 	err = up.cause(err)
 	s.negotiated(conn, err)
+	s.noteUpstream(err)
 	_ = up.ours.Close() // the upstream need not wait until downstream has been heard
 	return u.reject(down, err, config)
 }

@@ -27,7 +27,7 @@ type watch struct {
 
 // newWatch makes one for a handler that is being provisioned. It loads the app, which ends
 // sessions when the process ends.
-func newWatch(ctx caddy.Context, kind sessionKind, access *string) (*watch, error) {
+func newWatch(ctx caddy.Context, kind sessionKind, access *string, upstream string) (*watch, error) {
 	if err := checkLogName(access); err != nil {
 		return nil, err
 	}
@@ -35,7 +35,7 @@ func newWatch(ctx caddy.Context, kind sessionKind, access *string) (*watch, erro
 		return nil, err
 	}
 	metrics.expect(kind)
-	return &watch{kind: kind, logger: ctx.Logger(), access: access, notices: newNotices()}, nil
+	return &watch{kind: kind, logger: ctx.Logger(), access: access, upstream: upstream, notices: newNotices()}, nil
 }
 
 // A watched is a session that is watched.
@@ -177,6 +177,8 @@ func (s *watched) handedOver(joined *upgrade.Joined, err error) {
 	switch {
 	case isViolation(ending.Err):
 		s.noteViolation(ending.Err)
+	case err == nil && joined.BackendRefused(): // an error is logged by others
+		s.watch.notices.log(s.watch.logger, zap.WarnLevel, "backend refused to serve a client, or did not greet", s.fields(nil)...)
 	case err == nil && ending.By == upgrade.ByNobody && account.FromClient() == 0 && account.FromBackend() == 0:
 		s.goOn(joined)
 	}
@@ -194,7 +196,7 @@ func (s *watched) noteViolation(err error) {
 	}
 	s.watch.notices.log(s.watch.logger, zap.InfoLevel, message, s.fields(err)...)
 	emit(eventViolation, map[string]any{
-		"remote": s.report.remote, "protocol": s.report.protocol, "error": escaped(err.Error()),
+		"remote": s.report.remote, "handler": s.report.handler, "protocol": s.report.protocol, "error": escaped(err.Error()),
 	})
 }
 

@@ -26,13 +26,16 @@ func (s *watched) servePassedThrough(t *tally) {
 // errGone is a client that ended before it began the TLS that is passed through.
 var errGone = errors.New("client ended before TLS")
 
-// failed is for the end of a session with an upstream, with what it failed for, if it did.
-func (s *watched) failed(err error) {
+// served is for the end of a session with an upstream, of which perhaps nothing has come.
+func (s *watched) served(err error) {
 	if err == nil {
-		s.negotiated(nil, errGone) // if nothing has come of it yet
-		return
+		err = errGone
 	}
 	s.negotiated(nil, err)
+}
+
+// noteUpstream is for an administrator whose upstream is not as it should be.
+func (s *watched) noteUpstream(err error) {
 	fields := append(s.fields(err), zap.String("server_name", escaped(s.report.asked)))
 	notice := func(message string) { s.watch.notices.log(s.watch.logger, zap.WarnLevel, message, fields...) }
 	switch {

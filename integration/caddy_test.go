@@ -38,8 +38,9 @@ const (
 // An instance is a Caddy in this process. There is only one at a time, so tests
 // that load a configuration are not parallel to each other.
 type instance struct {
-	t   *testing.T
-	dir string
+	t    *testing.T
+	dir  string
+	file string // the log, if it is another than that in dir
 }
 
 // newInstance makes a place for a Caddy's storage and log.
@@ -135,7 +136,12 @@ func (c *instance) leaves() []string {
 	return files
 }
 
-func (c *instance) logFile() string { return filepath.Join(c.dir, "log") }
+func (c *instance) logFile() string {
+	if c.file != "" {
+		return c.file
+	}
+	return filepath.Join(c.dir, "log")
+}
 
 // A logEntry is what the tests look at in a line of the log.
 type logEntry struct {

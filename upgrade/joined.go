@@ -152,6 +152,14 @@ func (j *Joined) TriedLogin() bool {
 	return j.x.TriedLogin() || j.conn.Outcome().TriedLogin
 }
 
+// BackendRefused reports whether the backend has refused to serve the client, or was not to
+// be understood, or did not greet.
+func (j *Joined) BackendRefused() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.x.BackendRefused()
+}
+
 // Err returns why the session was ended by us, or was not upgraded, or nil.
 func (j *Joined) Err() error {
 	j.mu.Lock()

@@ -1,5 +1,7 @@
 package dialogue
 
+import "errors"
+
 // A Filter stands between a client and a backend while their states differ, and
 // leaves as soon as the protocol allows. Its methods are never called concurrently.
 // FromClient and FromBackend are given all that has arrived and was not consumed; they
@@ -45,6 +47,7 @@ type Exchange struct {
 	left     bool  // the client has ended
 
 	triedLogin bool // as RefusedLogin says
+	refused    bool // as Refused says
 
 	upgrade *upgradeRequest
 }
@@ -116,6 +119,13 @@ func (x *Exchange) RefusedLogin() { x.triedLogin = true }
 
 // TriedLogin reports whether a filter has called RefusedLogin.
 func (x *Exchange) TriedLogin() bool { return x.triedLogin }
+
+// Refused notes that the backend has refused to serve the client, in words that are passed
+// on. CloseFor(ErrBackend) says so, too.
+func (x *Exchange) Refused() { x.refused = true }
+
+// BackendRefused reports whether the backend did, or was not to be understood.
+func (x *Exchange) BackendRefused() bool { return x.refused || errors.Is(x.why, ErrBackend) }
 
 // Warn passes on what an administrator should change at the backend.
 func (x *Exchange) Warn(message string) { x.warn(message) }

@@ -91,6 +91,7 @@ func (f *filter) greeting(x *dialogue.Exchange, status string, line []byte) {
 		f.Replied(x)
 		f.GoOn(x)
 	case "-ERR":
+		x.Refused()
 		x.Close(line) // a client past the greeting takes it for its first command's answer
 	default:
 		x.CloseFor(dialogue.ErrBackend)

@@ -137,6 +137,7 @@ func (f *filter) refuseNext(x *dialogue.Exchange, line []byte) {
 		x.CloseFor(dialogue.ErrBackend)
 		return
 	}
+	x.Refused()
 	f.refusal = append(f.refusal, line...)
 }
 
