@@ -97,23 +97,19 @@ func (s *session) traffic() traffic {
 	return traffic{up: s.account.FromClient(), down: s.account.FromBackend()}
 }
 
-// end takes the session out, and reports whether it was the first to do so.
-func (s *session) end() bool {
+// end takes the session out.
+func (s *session) end() {
 	r := s.registry
 	r.mu.Lock()
-	_, ok := r.live[s]
-	if ok {
-		delete(r.live, s)
-		sum, own := r.ended[s.kind], s.traffic()
-		r.ended[s.kind] = traffic{up: sum.up + own.up, down: sum.down + own.down}
-	}
+	delete(r.live, s)
+	sum, own := r.ended[s.kind], s.traffic()
+	r.ended[s.kind] = traffic{up: sum.up + own.up, down: sum.down + own.down}
 	r.mu.Unlock()
 	s.cancel(nil)
 	select {
 	case r.left <- struct{}{}:
 	default: // nobody has noticed the one before
 	}
-	return ok
 }
 
 // all lists the sessions.

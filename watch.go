@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync"
 	"time"
 	"weak"
 
@@ -51,6 +52,8 @@ type watched struct {
 	later bool // the session goes on when the handler has returned
 
 	loginNoted, violationNoted bool
+
+	once sync.Once // for the end
 }
 
 // begin has a handler begin with a connection.
@@ -117,15 +120,19 @@ func (s *watched) returned() {
 	}
 }
 
-// over ends the session, once, and writes its entry.
+// over ends the session, once. Its entry is written first: who stops the process waits for
+// the session.
 func (s *watched) over() {
-	if !s.end() {
-		return
-	}
-	s.negotiated(nil, nil) // if nothing has come of it yet
-	if s.watch.access == nil {
-		return
-	}
+	s.once.Do(func() {
+		s.negotiated(nil, nil) // if nothing has come of it yet
+		if s.watch.access != nil {
+			s.logAccess()
+		}
+		s.end()
+	})
+}
+
+func (s *watched) logAccess() {
 	carried := s.traffic()
 	s.mu.Lock()
 	defer s.mu.Unlock()
