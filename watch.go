@@ -27,13 +27,15 @@ type watch struct {
 }
 
 // newWatch makes one for a handler that is being provisioned. It loads the app, which ends
-// sessions when the process ends.
+// sessions when the process ends; a handler that no configuration has loaded has none.
 func newWatch(ctx caddy.Context, kind sessionKind, access *string, upstream string) (*watch, error) {
 	if err := checkLogName(access); err != nil {
 		return nil, err
 	}
-	if _, err := loadApp(ctx); err != nil {
-		return nil, err
+	if len(ctx.Modules()) > 0 {
+		if _, err := loadApp(ctx); err != nil {
+			return nil, err
+		}
 	}
 	metrics.expect(kind)
 	return &watch{kind: kind, logger: ctx.Logger(), access: access, upstream: upstream, notices: newNotices()}, nil
