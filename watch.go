@@ -76,7 +76,7 @@ func (s *watched) negotiated(conn *upgrade.Conn, err error) {
 	s.told = true
 	if conn != nil {
 		s.report.told = conn.Outcome()
-		if state, ok := conn.TLSConnectionState(); ok {
+		if state, ok := conn.TLSConnectionState(); ok && s.watch.access != nil {
 			s.report.tls = &state
 		}
 	}

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/stretchr/testify/require"
@@ -115,6 +117,31 @@ func TestAccessLogOfLaterRoutes(t *testing.T) {
 	require.Equal(t, "client", entry["ended_by"])
 	require.Positive(t, entry["bytes_up"])
 	require.NotContains(t, entry, "upstream", "of another route")
+}
+
+// One whose backend in a later route is not there has its entry when nothing is left of it.
+func TestAccessLogOfLaterRoutesWithoutABackend(t *testing.T) {
+	s := newSite(t, "pop3")
+	c := startCaddy(t, fmt.Sprintf(`%s {
+		route {
+			starttls pop3 mail.example.com {
+				log
+			}
+		}
+		route {
+			proxy %s
+		}
+	}`, s.address, freeAddress(t)))
+	c.awaitCertificates("mail.example.com")
+	p, err := s.dial(c.trust())
+	require.NoError(t, err)
+	require.NoError(t, p.run(append(s.conversation().ask(), step{StartTLS: true}, step{ExpectClose: true}, step{Close: true})))
+	require.Eventually(t, func() bool {
+		runtime.GC()
+		return len(c.entries(accessOf(""))) == 1
+	}, patience, 20*time.Millisecond)
+	require.Equal(t, "upgraded", c.entries(accessOf(""))[0]["outcome"])
+	requireSample(t, 0, 0, "caddy_layer4_starttls_sessions_in_flight", "protocol", "pop3")
 }
 
 // The upstream's side has its own.

@@ -96,7 +96,7 @@ func (j *Joined) Account() *Account { return j.account }
 // noteRead counts what was read, and sees the end of it.
 func (j *Joined) noteRead(n int, err error) {
 	if n > 0 {
-		j.account.fromClient.Add(uint64(n)) //nolint:gosec // not negative
+		j.account.fromClient.Add(uint64(n))
 	}
 	if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		return
@@ -117,7 +117,7 @@ func (j *Joined) noteRead(n int, err error) {
 // noteWrite counts what was written, and sees a client that is gone.
 func (j *Joined) noteWrite(n int, err error) {
 	if n > 0 {
-		j.account.fromBackend.Add(uint64(n)) //nolint:gosec // not negative
+		j.account.fromBackend.Add(uint64(n))
 	}
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		j.account.end(ByClient, err)
