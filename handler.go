@@ -234,6 +234,10 @@ func (h *Handler) warn(message string) {
 // Handle negotiates the upgrade with the client, does the TLS handshake, and calls
 // the next handler with the secured connection.
 func (h *Handler) Handle(cx *layer4.Connection, next layer4.Handler) error {
+	if why := h.misplaced(cx); why != "" {
+		h.warn(why)
+		return nil
+	}
 	s := h.watch.begin(cx)
 	s.early = h.proto.EarlyDial
 	defer s.returned()

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -15,6 +16,7 @@ import (
 	"github.com/mholt/caddy-l4/modules/l4tls"
 	"github.com/pires/go-proxyproto"
 	"github.com/pires/go-proxyproto/tlvparse"
+	"go.uber.org/zap"
 
 	"github.com/l4starttls/caddy-l4-starttls/internal/prefixconn"
 )
@@ -34,6 +36,9 @@ type ProxyProtocol struct {
 
 	// Where the Caddyfile has this handler, for errors. The adapter sets it.
 	Source string `json:"source,omitempty"`
+
+	logger *zap.Logger
+	warned *sync.Once
 }
 
 // CaddyModule returns the Caddy module information.
@@ -46,7 +51,8 @@ func (p *ProxyProtocol) Provision(ctx caddy.Context) error {
 	if err := p.check(); err != nil {
 		return placed(err, p.Source)
 	}
-	return checkRoute(ctx, ctx.Logger())
+	p.logger, p.warned = ctx.Logger(), new(sync.Once)
+	return checkRoute(ctx, p.logger)
 }
 
 func (p *ProxyProtocol) check() error {
@@ -63,11 +69,15 @@ func (p *ProxyProtocol) check() error {
 // Handle calls the next handler with a connection that yields the header first, at
 // once, without waiting for the client.
 func (p *ProxyProtocol) Handle(cx *layer4.Connection, next layer4.Handler) error {
+	if _, twice := findBelow[headerConn](cx); twice {
+		p.warned.Do(func() { p.logger.Warn("refused connection: send_proxy_protocol twice; remove one of them") })
+		return nil
+	}
 	header, err := p.header(cx)
 	if err != nil {
 		return fmt.Errorf("making PROXY protocol header: %w", err)
 	}
-	return next.Handle(cx.Wrap(prefixconn.New(takeOver(cx), header)))
+	return next.Handle(cx.Wrap(headerConn{prefixconn.New(takeOver(cx), header)}))
 }
 
 func (p *ProxyProtocol) header(cx *layer4.Connection) ([]byte, error) {

@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"reflect"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -74,6 +74,7 @@ type Upstream struct {
 	config *upgrade.Config // but for the server's name
 	watch  *watch
 	expiry *expiryUse // nil if there is no name to know the certificate's expiry by
+	warned sync.Map   // texts of warnings that have been logged
 }
 
 // CaddyModule returns the Caddy module information.
@@ -215,6 +216,10 @@ func (u *Upstream) configuresTLS() bool {
 // Handle has the next handler reach the upstream, upgrades to it, and joins it with
 // downstream.
 func (u *Upstream) Handle(cx *layer4.Connection, next layer4.Handler) error {
+	if why := u.misplaced(cx); why != "" {
+		u.warn(why)
+		return nil
+	}
 	s := u.watch.begin(cx)
 	defer s.returned()
 	err := u.serve(cx, s, next)
@@ -273,18 +278,8 @@ var errNoTLSToPass = errors.New("upgrading upstream: downstream is in plaintext,
 
 // staysInPlaintext reports whether `starttls` has let the client stay in plaintext.
 func staysInPlaintext(cx *layer4.Connection) bool {
-	for conn := cx.Conn; ; {
-		switch c := conn.(type) {
-		case *upgrade.Joined:
-			return c.Conn().Outcome().Cleartext
-		case *layer4.Connection:
-			conn = c.Conn
-		case interface{ NetConn() net.Conn }:
-			conn = c.NetConn()
-		default:
-			return false
-		}
-	}
+	joined, ok := findBelow[*upgrade.Joined](cx)
+	return ok && joined.Conn().Outcome().Cleartext
 }
 
 // awaitHello waits for the beginning of downstream's ClientHello. An upstream that
@@ -350,6 +345,13 @@ func (u *Upstream) serverName(repl *caddy.Replacer) string {
 		}
 	}
 	return ""
+}
+
+// warn logs what an administrator should change, once for each configuration.
+func (u *Upstream) warn(message string) {
+	if _, again := u.warned.LoadOrStore(message, true); !again {
+		u.logger.Warn(message, zap.String("protocol", u.proto.Name))
+	}
 }
 
 // Interface guards
