@@ -3,6 +3,7 @@ package l4starttls
 import (
 	"crypto/tls"
 	"net"
+	"os"
 	"sync"
 	"testing"
 
@@ -41,6 +42,8 @@ var (
 )
 
 func TestConnectionsThatHaveComeTheWrongWayAreRefused(t *testing.T) {
+	documented, err := os.ReadFile("docs/mistakes.md")
+	require.NoError(t, err)
 	starttls := func(logger *zap.Logger) layer4.NextHandler { return &Handler{proto: upgrade.SMTP, logger: logger} }
 	upstream := func(logger *zap.Logger) layer4.NextHandler { return &Upstream{proto: upgrade.SMTP, logger: logger} }
 	header := func(logger *zap.Logger) layer4.NextHandler {
@@ -73,6 +76,7 @@ func TestConnectionsThatHaveComeTheWrongWayAreRefused(t *testing.T) {
 			require.Len(t, logs.All(), 1, "one warning, whatever the number of connections")
 			require.Equal(t, zap.WarnLevel, logs.All()[0].Level)
 			require.Contains(t, logs.All()[0].Message, test.want)
+			require.Contains(t, string(documented), "\n"+logs.All()[0].Message+"\n")
 		})
 	}
 }

@@ -49,7 +49,7 @@ func (h *Handler) warnOfUse() {
 	for _, capability := range h.Capabilities {
 		err := h.proto.CheckCapability(capability)
 		if errors.Is(err, dialogue.ErrOffersLogin) && !h.AllowPlaintextAuth {
-			h.logger.Warn(fmt.Sprintf("capabilities %q: %v, which is refused without allow_plaintext_auth", capability, err))
+			warnAtStart(h.logger, h.Source, "capabilities %q: %w, which is refused without allow_plaintext_auth; add that, or leave it out", capability, err)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
 )
 
 // placeOf is where a dispenser stands. The adapter leaves it in the JSON, for the errors
@@ -26,4 +27,9 @@ func placed(err error, place string) error {
 		return err
 	}
 	return &placedError{err, place}
+}
+
+// warnAtStart logs what is likely to be a mistake, and where it is.
+func warnAtStart(logger *zap.Logger, place, format string, args ...any) {
+	logger.Warn(placed(fmt.Errorf(format, args...), place).Error())
 }

@@ -24,7 +24,7 @@ func unsetPlaceholders(text string) (unset []string) {
 
 // checkPlaceholders names the placeholders of an option that have no value. That is an
 // error if what is left cannot be meant, and else a warning.
-func checkPlaceholders(logger *zap.Logger, option, text string) error {
+func checkPlaceholders(logger *zap.Logger, source, option, text string) error {
 	unset := unsetPlaceholders(text)
 	if len(unset) == 0 {
 		return nil
@@ -34,25 +34,25 @@ func checkPlaceholders(logger *zap.Logger, option, text string) error {
 	if left == "" || strings.HasPrefix(left, ".") || strings.HasSuffix(left, ".") {
 		return fmt.Errorf("%s; set it, or write the value here", what)
 	}
-	logger.Warn(fmt.Sprintf("%s, which leaves %q", what, left))
+	warnAtStart(logger, source, "%s, which leaves %q", what, left)
 	return nil
 }
 
 func (h *Handler) checkPlaceholders() error {
-	if err := checkPlaceholders(h.logger, "protocol", h.Protocol); err != nil {
+	if err := checkPlaceholders(h.logger, h.Source, "protocol", h.Protocol); err != nil {
 		return err
 	}
 	for _, name := range h.Hostnames {
-		if err := checkPlaceholders(h.logger, "hostname", name); err != nil {
+		if err := checkPlaceholders(h.logger, h.Source, "hostname", name); err != nil {
 			return err
 		}
 	}
-	return checkPlaceholders(h.logger, "greeting", h.Greeting)
+	return checkPlaceholders(h.logger, h.Source, "greeting", h.Greeting)
 }
 
 func (u *Upstream) checkPlaceholders() error {
 	for _, option := range [][2]string{{"protocol", u.Protocol}, {"hostname", u.Hostname}} {
-		if err := checkPlaceholders(u.logger, option[0], option[1]); err != nil {
+		if err := checkPlaceholders(u.logger, u.Source, option[0], option[1]); err != nil {
 			return err
 		}
 	}
@@ -60,5 +60,5 @@ func (u *Upstream) checkPlaceholders() error {
 	if u.TLS == nil || caddy.NewReplacer().ReplaceKnown(u.TLS.ServerName, "") != "" {
 		return nil
 	}
-	return checkPlaceholders(u.logger, "tls_server_name", u.TLS.ServerName)
+	return checkPlaceholders(u.logger, u.Source, "tls_server_name", u.TLS.ServerName)
 }

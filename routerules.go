@@ -73,11 +73,11 @@ func (c *routeCheck) somethingBehind(h *handlerNode, behind []*handlerNode) {
 			break
 		}
 	}
-	what := "nothing"
+	only := ""
 	if len(names) > 0 {
-		what = "nothing that dials, only " + strings.Join(names, " and ")
+		only = " that dials, only " + strings.Join(names, " and ")
 	}
-	c.refuse(h, nil, "%s has %s behind it in its route: put proxy behind it there, or a subroute with proxy in it", h, what)
+	c.refuse(h, nil, "%s has nothing behind it in its route%s: put proxy behind it there, or a subroute with proxy in it", h, only)
 }
 
 func (c *routeCheck) header(h *handlerNode, s stream) stream {
