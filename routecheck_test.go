@@ -132,6 +132,7 @@ func TestRoutesThatAreFine(t *testing.T) {
 		"a ClientHello chooses implicit TLS":      jsonServer(jsonRoute(matchTLS, implicit, jsonProxy)),
 		"header in one route, proxy in another":   jsonServer(jsonRoute("", jsonStartTLS, jsonHeader), jsonRoute(`{"upgraded": {}}`, jsonProxy), jsonRoute("", jsonProxy)),
 		"end to end":                              jsonServer(jsonRoute("", jsonPass, jsonSubroute(jsonRoute(matchTLS, passUp, jsonHeader, jsonProxy)))),
+		"TLS of PostgreSQL is passed on":          jsonServer(jsonRoute(`{"postgres": {}}`, `{"handler": "postgres_tls"}`, `{"handler": "starttls_upstream", "protocol": "postgres", "passthrough": true}`, jsonProxy)),
 		"TLS on both sides":                       jsonServer(jsonRoute("", jsonStartTLS, proxyTLS)),
 		"a mirror behind starttls":                jsonServer(jsonRoute("", jsonStartTLS, `{"handler": "tee", "branch": [`+jsonProxy+`]}`, jsonProxy)),
 		"matchers of client-first protocols":      jsonServer(jsonRoute(`{"starttls": ["postgres"]}`, pg, jsonSubroute(jsonRoute(`{"postgres": {}}`, jsonProxy))), jsonRoute(`{"ssh": {}}`, jsonProxy)),

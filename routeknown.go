@@ -127,3 +127,6 @@ func (r *routeNode) stalls() string {
 	}
 	return ""
 }
+
+func (h *handlerNode) serverFirst() bool { return h.proto != nil && h.proto.ServerFirst }
+func (h *handlerNode) dialsEarly() bool  { return h.proto != nil && h.proto.EarlyDial }

@@ -18,9 +18,11 @@ func (c *routeCheck) starttls(h *handlerNode, s stream) stream {
 		c.headerFirst(h, s.header)
 	case s.tls != nil:
 		c.refuse(h, s.tls, "%s in front of starttls: there would be TLS inside TLS; remove %[1]s, and use implicit_tls if clients may begin with TLS as well", s.tls)
+	case s.asked != nil:
+		c.refuse(h, s.asked, "%s in front of starttls grants the upgrade, so that starttls would wait for a request in vain; remove %[1]s", s.asked)
 	case s.starttls != nil && s.sure:
 		c.refuse(h, s.starttls, "starttls behind starttls: TLS is terminated once; remove one of them, and give the other all hostnames")
-	case h.proto == nil || !h.proto.ServerFirst || s.waits == "tls" && h.ImplicitTLS > 0:
+	case !h.serverFirst() || s.waits == "tls" && h.ImplicitTLS > 0:
 	case reads != "":
 		c.refuse(h, nil, "%s behind matcher %s, which waits for the client, while the client waits for the greeting: "+
 			"give it a port of its own, or, in place of matcher tls, use implicit_tls", h, reads)
@@ -52,7 +54,7 @@ func (c *routeCheck) upstream(h *handlerNode, behind []*handlerNode, s stream) s
 			"remove passthrough, or have starttls pass through as well", cmp.Or(s.tls, other))
 	case !h.Passthrough && s.passed():
 		c.refuse(h, other, "starttls_upstream without passthrough behind %s with passthrough: there would be TLS inside TLS; use passthrough in both, or in neither", other)
-	case s.sure && other.proto != nil && h.proto != nil && other.proto != h.proto:
+	case s.sure && other.Protocol != h.Protocol:
 		c.refuse(h, other, "%s behind %s: one protocol does not become another; use the same in both", h, other)
 	}
 	c.somethingBehind(h, behind)
@@ -84,7 +86,7 @@ func (c *routeCheck) header(h *handlerNode, s stream) stream {
 	switch {
 	case s.header != nil:
 		c.refuse(h, s.header, "send_proxy_protocol behind send_proxy_protocol: there would be two headers; remove one of them")
-	case s.starttls != nil && s.sure && s.starttls.proto != nil && s.starttls.proto.EarlyDial && h.Version != "v1":
+	case s.starttls != nil && s.sure && s.starttls.dialsEarly() && h.Version != "v1":
 		c.warn(h, s.starttls, "send_proxy_protocol behind %s sends its header before the upgrade, and so without what is known of TLS: use v1 if that is meant", s.starttls)
 	}
 	s.header = h
@@ -98,7 +100,11 @@ func (c *routeCheck) tls(h *handlerNode, s stream) stream {
 	case s.terminated():
 		c.refuse(s.starttls, h, "%s behind starttls, which terminates TLS itself: remove %[1]s, or use passthrough to leave TLS to it", h)
 	}
-	s.tls = h
+	if h.name == "tls" {
+		s.tls = h
+	} else {
+		s.asked = h
+	}
 	return s
 }
 

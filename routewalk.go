@@ -16,6 +16,7 @@ type stream struct {
 	starttls  *handlerNode // that has run
 	sure      bool         // on all of them
 	tls       *handlerNode // that has terminated TLS
+	asked     *handlerNode // that has granted the upgrade, postgres_tls
 	header    *handlerNode // that sends a PROXY header
 	upstream  *handlerNode // in whose connection to the upstream this is
 	aside     *handlerNode // that dials beside
@@ -51,7 +52,8 @@ func (s stream) orElse(other stream) stream {
 	both := s
 	both.sure = s.sure && other.sure && s.starttls == other.starttls
 	both.starttls = cmp.Or(s.starttls, other.starttls)
-	both.tls, both.header, both.aside = same(s.tls, other.tls), same(s.header, other.header), same(s.aside, other.aside)
+	both.tls, both.asked = same(s.tls, other.tls), same(s.asked, other.asked)
+	both.header, both.aside = same(s.header, other.header), same(s.aside, other.aside)
 	return both
 }
 
@@ -139,7 +141,7 @@ func (c *routeCheck) unreachable(r *routeNode, s *stream) {
 		return
 	}
 	instead := "put a matcher on that route, or this one in front of it"
-	if h.proto != nil && h.proto.ServerFirst {
+	if h.serverFirst() {
 		instead = "a server that speaks first cannot share a port with others; give it one of its own"
 	}
 	c.refuse(h, s.ended, "%s is never reached, because the route in front of it takes every connection: %s", h, instead)
@@ -157,22 +159,32 @@ func (c *routeCheck) matchers(r *routeNode, list []*routeNode, s *stream) {
 	}
 }
 
+// tooEarly is said of what asks for TLS where there is none yet.
+const tooEarly = "matcher %s behind %s never matches, because the route is chosen before the upgrade: route by port or by address"
+
 func (c *routeCheck) matcher(m matcherNode, list []*routeNode, s *stream) {
 	h := s.starttls
-	early := h.proto != nil && h.proto.EarlyDial
 	switch {
-	case m.name == "upgraded" && s.passed():
-		c.refuse(h, nil, "matcher upgraded behind %s with passthrough never matches, because TLS is not terminated: use tls%s in its place", h, m.insides())
-	case m.name == "upgraded" && s.sure && early:
-		c.warn(h, nil, "matcher upgraded behind %s never matches, because the route is chosen before the upgrade: route by port or by address", h)
-	case m.name == "tls" && s.terminated() && early:
-		c.refuse(h, nil, "matcher tls behind %s never matches, because the route is chosen before the upgrade: route by port or by address", h)
+	case m.name == "upgraded":
+		c.upgradedMatcher(m, s)
+	case m.name == "tls" && s.terminated() && h.dialsEarly():
+		c.refuse(h, nil, tooEarly, m.name, h)
 	case m.name == "tls" && s.terminated():
 		c.refuse(h, nil, "matcher tls behind %s never matches, because TLS is terminated there: use upgraded%s in its place", h, m.insides())
 	case m.name == "tls" && !s.sure && !h.Passthrough && !usesUpgraded(list):
 		c.warn(h, nil, "matcher tls behind %s does not match what was upgraded: use upgraded%s for that", h, m.insides())
-	case m.reads() != "" && s.terminated() && h.proto != nil && h.proto.ServerFirst:
+	case m.reads() != "" && s.terminated() && h.serverFirst():
 		c.refuse(h, nil, "matcher %s behind %s waits for a client that may wait for the server: use upgraded, which reads nothing", m.name, h)
+	}
+}
+
+func (c *routeCheck) upgradedMatcher(m matcherNode, s *stream) {
+	h := s.starttls
+	switch {
+	case s.passed():
+		c.refuse(h, nil, "matcher upgraded behind %s with passthrough never matches, because TLS is not terminated: use tls%s in its place", h, m.insides())
+	case s.sure && h.dialsEarly():
+		c.warn(h, nil, tooEarly, m.name, h)
 	}
 }
 
