@@ -112,13 +112,28 @@ func (c *mortalClient) talk(secure bool) error {
 		if c.where == part.where {
 			return errStopped
 		}
-		if part.says != "" {
-			if _, err := c.read(time.Now().Add(time.Duration(c.rnd.IntN(150)) * time.Millisecond)); err != nil {
-				return err
-			}
+		if err := c.hear(part.where); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// hear reads what comes for a moment. Some wait for as long as it takes, where all backends
+// answer or end.
+func (c *mortalClient) hear(where string) error {
+	switch {
+	case where == atHandshake:
+		return nil
+	case where == atHeld && c.rnd.IntN(2) == 0:
+		got, err := c.read(time.Now().Add(patience))
+		if err == nil && !got && !c.closed {
+			err = fmt.Errorf("received nothing: %w\n%s", os.ErrDeadlineExceeded, sessionStacks())
+		}
+		return err
+	}
+	_, err := c.read(time.Now().Add(time.Duration(c.rnd.IntN(150)) * time.Millisecond))
+	return err
 }
 
 // say says something, or half of it, with or without TLS.
