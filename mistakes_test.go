@@ -29,7 +29,7 @@ func mistakes(t *testing.T) map[string]string {
 		lines := strings.Split(strings.TrimSpace(string(content)), "\n")
 		found := around.FindStringSubmatch(lines[len(lines)-1])
 		require.NotNil(t, found, "%s: no message that says where it is", file)
-		messages[found[2]] = file
+		messages[strings.Replace(found[2], "{protocols}", "...", 1)] = file // whose list needs no upkeep
 	}
 	return messages
 }

@@ -130,7 +130,7 @@ func TestStopping(t *testing.T) {
 				var err error
 				negotiations[i], err = s.dial(p.trust())
 				require.NoError(t, err)
-				require.NoError(t, negotiations[i].run(s.conversation().greet))
+				require.NoError(t, negotiations[i].run(s.talk.greet))
 			}
 			stop(t, p)
 			begun := time.Now()
@@ -168,7 +168,11 @@ func requireGoodbye(p *peer, protocol string) error {
 	if err != nil {
 		return err
 	}
-	if pattern := regexp.MustCompile(goodbyes[protocol]); !pattern.MatchString(latin1(words)) {
+	goodbye, ok := goodbyes[protocol]
+	if !ok {
+		goodbye = `shutting down\r\n$`
+	}
+	if pattern := regexp.MustCompile(goodbye); !pattern.MatchString(latin1(words)) {
 		return fmt.Errorf("heard %q, want %s", words, pattern)
 	}
 	return p.raw.Close()
@@ -219,7 +223,7 @@ func TestStoppingAtOnce(t *testing.T) {
 	p := startProcess(t, s.String(), s.hostnames(), "starttls {\ngrace_period 0\n}")
 	client, err := s.dial(p.trust())
 	require.NoError(t, err)
-	require.NoError(t, client.run(append(s.conversation().ask(), step{StartTLS: true})))
+	require.NoError(t, client.run(append(s.talk.ask(), step{StartTLS: true})))
 	writes(t, client.tls, "LIST\r\n")
 	_, err = io.ReadFull(client.tls, make([]byte, 1<<20))
 	require.NoError(t, err)
@@ -298,7 +302,7 @@ func TestReloadIsNoStop(t *testing.T) {
 	p := s.requireUpgraded(t, c.trust(), step{})
 	waiting, err := s.dial(c.trust())
 	require.NoError(t, err)
-	require.NoError(t, waiting.run(s.conversation().greet))
+	require.NoError(t, waiting.run(s.talk.greet))
 	c.load(c.caddyfile(s.String(), "starttls {\ngrace_period 0\n}"))
 	c.load(c.caddyfile(s.String(), "starttls {\ngrace_period 1ms\n}"))
 	require.NoError(t, s.again(p))

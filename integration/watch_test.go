@@ -135,7 +135,7 @@ func TestAccessLogOfLaterRoutesWithoutABackend(t *testing.T) {
 	c.awaitCertificates("mail.example.com")
 	p, err := s.dial(c.trust())
 	require.NoError(t, err)
-	require.NoError(t, p.run(append(s.conversation().ask(), step{StartTLS: true}, step{ExpectClose: true}, step{Close: true})))
+	require.NoError(t, p.run(append(s.talk.ask(), step{StartTLS: true}, step{ExpectClose: true}, step{Close: true})))
 	require.Eventually(t, func() bool {
 		runtime.GC()
 		return len(c.entries(accessOf(""))) == 1
@@ -210,7 +210,7 @@ func TestDefaultLog(t *testing.T) {
 	require.Equal(t, "info", c.awaitEntries(5, withMessage("plaintext behind the upgrade request"))[0]["level"])
 	p, err := refusing.dial(c.trust())
 	require.NoError(t, err)
-	require.NoError(t, p.run(append(refusing.conversation().ask(), step{StartTLS: true}, step{TLSSendText: "EHLO c\r\n"}, step{Expect: "^554 "}, step{Close: true})))
+	require.NoError(t, p.run(append(refusing.talk.ask(), step{StartTLS: true}, step{TLSSendText: "EHLO c\r\n"}, step{Expect: "^554 "}, step{Close: true})))
 	require.Equal(t, "warn", c.awaitEntries(1, withMessage("backend refused"))[0]["level"])
 	for _, entry := range c.entries(func(map[string]any) bool { return true }) {
 		require.NotContains(t, fmt.Sprint(entry), "AHNlY3JldAB2ZXJ5c2VjcmV0")
@@ -226,7 +226,7 @@ func TestDefaultLogOfMissingCertificates(t *testing.T) {
 	conn, err := net.DialTimeout("tcp", s.address, patience)
 	require.NoError(t, err)
 	p := newPeer(conn, &tls.Config{ServerName: "mail.example.com"})
-	require.NoError(t, p.run(append(s.conversation().ask(), step{StartTLS: true, ExpectFail: true}, step{Close: true})))
+	require.NoError(t, p.run(append(s.talk.ask(), step{StartTLS: true, ExpectFail: true}, step{Close: true})))
 	require.Equal(t, "warn", c.awaitEntries(1, withMessage("no certificate to serve a client with"))[0]["level"])
 	requireSample(t, 0, 1, "caddy_layer4_starttls_negotiations_total", "protocol", "smtp", "outcome", "no_certificate")
 }
@@ -276,7 +276,7 @@ func TestEventOfAViolation(t *testing.T) {
 		p, err := s.dial(&tls.Config{InsecureSkipVerify: true})
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = p.raw.Close() })
-		conversation := s.conversation()
+		conversation := s.talk
 		require.NoError(t, p.run(append(append([]step{}, conversation.greet...), step{SendText: conversation.request + conversation.inject})))
 		data := awaitEvent(t, "starttls.violation")
 		require.Equal(t, p.raw.LocalAddr().String(), data["remote"])

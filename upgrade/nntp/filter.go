@@ -41,10 +41,10 @@ type filter struct {
 	direct     bool   // the client is to have the greeting
 	refuseAuth bool   // the client is in plaintext, and may not log in
 
-	streaming bool // the backend takes articles that it has not asked for
-	list      bool // amid a list of capabilities
-	block     bool // amid another block
-	seen      int  // octets of its end
+	streaming bool   // the backend takes articles that it has not asked for
+	list      bool   // amid a list of capabilities
+	block     string // the code of another block, amid that
+	seen      int    // octets of its end
 }
 
 // Verbs of commands whose reply says how it goes on, beside those that are their own.
@@ -76,26 +76,27 @@ func (f *filter) BackendEnded(x *dialogue.Exchange) {
 
 // FromBackend implements dialogue.Filter. Blocks pass unread but for their end.
 func (f *filter) FromBackend(x *dialogue.Exchange, b []byte) int {
-	if !f.block {
+	if f.block == "" {
 		return f.CommandFilter.FromBackend(x, b)
 	}
-	n := f.findEnd(b)
+	n, ended := f.findEnd(b)
 	x.ToClient(b[:n])
-	if !f.block {
-		f.Replied(x)
+	if ended {
+		f.goesOn(x, f.Replied(x), f.block)
+		f.block = ""
 	}
 	return n
 }
 
 // findEnd consumes octets of a block up to its end. A dot between other line ends is a
 // part of an article, whose author may have written a reply behind it.
-func (f *filter) findEnd(b []byte) (n int) {
+func (f *filter) findEnd(b []byte) (n int, ended bool) {
 	const end = "\r\n.\r\n"
 	for n < len(b) {
 		if f.seen == 0 {
 			next := bytes.IndexByte(b[n:], end[0])
 			if next < 0 {
-				return len(b)
+				return len(b), false
 			}
 			n += next
 		}
@@ -109,11 +110,10 @@ func (f *filter) findEnd(b []byte) (n int) {
 		}
 		n++
 		if f.seen == len(end) {
-			f.block = false
-			return n
+			return n, true
 		}
 	}
-	return n
+	return n, false
 }
 
 // Reply implements dialogue.Grammar.
@@ -178,13 +178,19 @@ func (f *filter) answered(x *dialogue.Exchange, verb, code string) {
 		f.list, f.streaming = true, false
 		return
 	case blocks[code], code == "211" && verb == "LISTGROUP":
-		f.block, f.seen = true, len("\r\n")
+		f.block, f.seen = code, len("\r\n")
 		return
 	case code == "383" && verb == sasl:
 		f.Challenged(x)
 		return
 	}
 	f.Replied(x)
+	f.goesOn(x, verb, code)
+}
+
+// goesOn takes the end of a reply. Where it says what the client's next octets are, the
+// client has waited for it.
+func (f *filter) goesOn(x *dialogue.Exchange, verb, code string) {
 	switch {
 	case code == "340" && verb == "POST", code == "335" && verb == "IHAVE":
 		f.BeginMessage(x)

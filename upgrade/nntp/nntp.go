@@ -1,3 +1,4 @@
+// Package nntp is the upgrade of NNTP, and what stands between its clients and servers then.
 package nntp
 
 import (
@@ -19,6 +20,7 @@ import (
 //	S: 382 Continue with TLS negotiation
 var Protocol = &dialogue.Protocol{
 	Name:        "nntp",
+	Aliases:     []string{"nntps", "nnsp", "snews", "news", "usenet"},
 	Port:        119,
 	Facts:       dialogue.Facts{Ports: "119, 433", Upgrade: "`STARTTLS`", Document: "RFC 4642"},
 	ServerFirst: true,
@@ -109,6 +111,8 @@ func errorReply(_ *dialogue.Session, why error) []byte {
 		text = "400 Too many errors"
 	case errors.Is(why, dialogue.ErrTimeout):
 		text = "400 Timeout"
+	case errors.Is(why, dialogue.ErrShutdown):
+		text = "400 Service is shutting down"
 	case errors.Is(why, dialogue.ErrBackend):
 		text = "400 " + dialogue.UnavailableText(why, "Service temporarily unavailable")
 	default:

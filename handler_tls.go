@@ -1,0 +1,100 @@
+package l4starttls
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
+
+	"github.com/l4starttls/caddy-l4-starttls/upgrade"
+)
+
+// provisionTLS builds the TLS configuration, once: sessions can only be resumed
+// while the ticket keys of one configuration live.
+func (h *Handler) provisionTLS(ctx caddy.Context) error {
+	app, err := manageNames(ctx, h.Hostnames)
+	if err != nil {
+		return err
+	}
+	if len(h.Hostnames) > 0 {
+		check := &certificateCheck{names: h.Hostnames, app: app, logger: h.logger}
+		h.config.TLSAvailable = check.available
+	}
+	if len(h.ConnectionPolicies) == 0 {
+		h.ConnectionPolicies = append(h.ConnectionPolicies, new(caddytls.ConnectionPolicy))
+	}
+	for _, policy := range h.ConnectionPolicies {
+		h.fillPolicy(policy)
+	}
+	if err := h.ConnectionPolicies.Provision(ctx); err != nil {
+		return fmt.Errorf("setting up connection policies: %w", err)
+	}
+	for _, policy := range h.ConnectionPolicies {
+		// Caddy adds acme-tls/1, but no ACME server looks behind an upgrade, and
+		// what speaks it here is no client of this protocol.
+		policy.TLSConfig.NextProtos = policy.ALPN
+		h.chooseCertificate(policy.TLSConfig)
+		markMissing(policy.TLSConfig)
+	}
+	h.config.TLS = h.ConnectionPolicies.TLSConfig(ctx)
+	captureHello(h.config.TLS)
+	return nil
+}
+
+// fillPolicy sets what a policy does not set itself. Caddy's own default for ALPN
+// is that of web servers, which would let a browser be redirected here (ALPACA). An
+// empty list is no default to Caddy, but "no ALPN".
+func (h *Handler) fillPolicy(policy *caddytls.ConnectionPolicy) {
+	if policy.ALPN == nil {
+		policy.ALPN = append([]string{}, h.proto.ALPN...)
+	}
+	if policy.DefaultSNI == "" && len(h.Hostnames) > 0 {
+		policy.DefaultSNI = h.Hostnames[0]
+	}
+}
+
+// chooseCertificate has a client that sends no SNI get the certificate of the host that
+// it asked for in plaintext, if that host is one of ours, or else that of the first
+// hostname, whatever its own address is. One that asks for a name for which there is no
+// certificate gets that of the first hostname, too: whether it will do is the client's to
+// say, and a sender of mail may not care (RFC 7672 section 8.1).
+func (h *Handler) chooseCertificate(config *tls.Config) {
+	if len(h.Hostnames) == 0 {
+		return
+	}
+	get := config.GetCertificate
+	config.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if hello.ServerName != "" {
+			if cert, err := get(hello); err == nil {
+				return cert, nil
+			}
+		}
+		named := *hello
+		named.ServerName = h.Hostnames[0]
+		if name, ok := h.serves(upgrade.RequestedName(hello.Context())); ok && hello.ServerName == "" {
+			named.ServerName = name
+		}
+		return get(&named)
+	}
+}
+
+// helloKey finds the place for a connection's ClientHello in its context.
+type helloKey struct{}
+
+func withHello(ctx context.Context, hello *tls.ClientHelloInfo) context.Context {
+	return context.WithValue(ctx, helloKey{}, hello)
+}
+
+// captureHello makes a configuration, which all connections share, leave each
+// one's ClientHello in its context.
+func captureHello(config *tls.Config) {
+	choose := config.GetConfigForClient
+	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if place, ok := hello.Context().Value(helloKey{}).(*tls.ClientHelloInfo); ok {
+			*place = *hello
+		}
+		return choose(hello)
+	}
+}
