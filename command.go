@@ -33,7 +33,7 @@ func init() {
 
 var probeHelp = `
 Connects to a server, asks it for the upgrade to TLS as a client of the protocol
-would, does the TLS handshake, and reports what was said in clear, the TLS
+would, does the TLS handshake, and reports what was said in plaintext, the TLS
 parameters, the certificate chain, whether it verifies, whether the server lets
 clients log in without TLS, and how long each phase took. It never logs in.
 

@@ -41,7 +41,7 @@ type Handler struct {
 	// `optional` for the line protocol, whose plaintext belongs to the application.
 	Policy string `json:"policy,omitempty"`
 
-	// Lets a client that `optional` serves in clear send its password in clear as
+	// Lets a client that `optional` serves in plaintext send its password in plaintext as
 	// well.
 	AllowPlaintextAuth bool `json:"allow_plaintext_auth,omitempty"`
 

@@ -73,7 +73,7 @@ func (m *Matcher) lookup() (found []*upgrade.Protocol, err error) {
 
 func matchable(p *upgrade.Protocol) bool { return p.Match != nil }
 
-// Match tells whether the connection begins with an upgrade request. It asks for
+// Match reports whether the connection begins with an upgrade request. It asks for
 // more bytes only while those that are there could still become one, and consumes
 // none.
 func (m *Matcher) Match(cx *layer4.Connection) (bool, error) {

@@ -1,5 +1,5 @@
 // Package l4starttls makes STARTTLS work in Caddy's layer-4 app: protocols that
-// begin in clear and ask for TLS in the middle of a conversation, such as SMTP,
+// begin in plaintext and ask for TLS in the middle of a conversation, such as SMTP,
 // IMAP, POP3, LDAP, XMPP and PostgreSQL.
 //
 // The starttls handler speaks the plaintext part with the client, upgrades the

@@ -24,7 +24,7 @@ import (
 // ProxyProtocol puts a PROXY protocol header in front of what the next handlers read
 // from the connection, and so in front of what goes upstream. Version 2 also tells
 // what is known of the client's TLS, without which Dovecot and others take the
-// client for one that talks in clear: ALPN, the server's name, the TLS version and
+// client for one that talks in plaintext: ALPN, the server's name, the TLS version and
 // cipher suite, and the client certificate's name and algorithms.
 //
 // It works behind the tls handler as well as behind starttls. Do not combine it with

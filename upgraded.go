@@ -81,7 +81,7 @@ func (u *Upgraded) checkProtocols() error {
 	return nil
 }
 
-// Match tells whether the last TLS that was terminated on the connection matches.
+// Match reports whether the last TLS that was terminated on the connection matches.
 func (u *Upgraded) Match(cx *layer4.Connection) (bool, error) {
 	hellos := l4tls.GetClientHelloInfos(cx)
 	if len(hellos) == 0 {

@@ -20,19 +20,19 @@ import (
 
 // Upstream asks the upstream that the next handlers reach for an upgrade to TLS,
 // originates TLS, and joins it with the connection from downstream, which meets
-// what looks like a fresh server in clear that has no upgrade to offer.
+// what looks like a fresh server in plaintext that has no upgrade to offer.
 //
 // It dials nothing itself: the next handler, usually `proxy` with its load balancing
 // and health checks, is given a connection whose other end this handler holds.
 // Nothing from downstream goes upstream before the upstream's certificate is
 // verified. If that fails, downstream is told in the words of the protocol, and
-// none of what the upstream said in clear.
+// none of what the upstream said in plaintext.
 type Upstream struct {
 	// The protocol to speak, by the name that it has in upgrade.Protocols. Required.
 	Protocol string `json:"protocol"`
 
 	// What becomes of an upstream that does not offer the upgrade. `required` refuses
-	// it. `optional` dials it once more, and goes on in clear; anybody on the way can
+	// it. `optional` dials it once more, and stays in plaintext; anybody on the way can
 	// make it seem so. An upstream that offers the upgrade and then fails at it is
 	// refused all the same. Default: `required`.
 	Policy string `json:"policy,omitempty"`
@@ -53,7 +53,7 @@ type Upstream struct {
 
 	// How TLS is established, as in the proxy handler. The server name is required,
 	// unless certificates are not verified or TLS is passed through; it may have
-	// placeholders. In XMPP it is also the domain that is asked for in clear.
+	// placeholders. In XMPP it is also the domain that is asked for in plaintext.
 	TLS *reverseproxy.TLSConfig `json:"tls,omitempty"`
 
 	// Where the Caddyfile has this handler, for errors. The adapter sets it.

@@ -58,7 +58,7 @@ func (u *Upstream) configFor(cx *layer4.Connection) (*upgrade.Config, error) {
 }
 
 // serverName is the upstream's. One to whom TLS is passed through is asked for by
-// the name that the client has asked for. What it said in clear comes first: only XMPP
+// the name that the client has asked for. What it said in plaintext comes first: only XMPP
 // clients say it there, and it is their domain, while by SNI some name a host.
 func (u *Upstream) serverName(repl *caddy.Replacer) string {
 	if u.TLS.ServerName != "" || !u.Passthrough {

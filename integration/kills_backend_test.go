@@ -139,7 +139,7 @@ func sessionStacks() string {
 // die closes the connection.
 func (v *victim) die() {
 	v.once.Do(func() {
-		_ = v.TCPConn.Close()
+		_ = v.Close()
 		close(v.dead)
 	})
 }
@@ -156,7 +156,7 @@ func (v *victim) end() error {
 	case "resets":
 		_ = reset(v.TCPConn)
 	case "ends its half":
-		_ = v.TCPConn.CloseWrite()
+		_ = v.CloseWrite()
 		v.drain()
 	case "falls silent":
 		<-v.dead

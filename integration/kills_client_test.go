@@ -168,7 +168,7 @@ func (c *mortalClient) enter(secure bool) error {
 	if err != nil {
 		return err
 	}
-	c.peer.tls = conn
+	c.tls = conn
 	return nil
 }
 
@@ -205,8 +205,8 @@ func (c *mortalClient) stop(f *figures) error {
 	case "resets":
 		return ignored(reset(c.raw.TCPConn))
 	case "ends its half":
-		if c.peer.tls != nil && c.rnd.IntN(2) == 0 {
-			_ = c.peer.tls.CloseWrite()
+		if c.tls != nil && c.rnd.IntN(2) == 0 {
+			_ = c.tls.CloseWrite()
 		}
 		_ = c.raw.CloseWrite()
 		return c.awaitEnd()
@@ -225,7 +225,7 @@ func (c *mortalClient) mustHurry() bool {
 	if c.name == "passthrough" && c.where == inHello {
 		return false
 	}
-	return c.upgrades() && c.name != "optional" && !c.proto.EarlyDial && c.peer.tls == nil
+	return c.upgrades() && c.name != "optional" && !c.proto.EarlyDial && c.tls == nil
 }
 
 // ignored is no error: the other side may have been faster.
@@ -235,7 +235,7 @@ func ignored(error) error { return nil }
 func (c *mortalClient) awaitEnd() error {
 	_ = c.raw.SetReadDeadline(time.Now().Add(patience))
 	if _, err := io.Copy(io.Discard, c.raw.TCPConn); errors.Is(err, os.ErrDeadlineExceeded) {
-		return fmt.Errorf("%s is still open, stopped %s, inside TLS: %t\n%s", c.raw.LocalAddr(), c.where, c.peer.tls != nil, sessionStacks())
+		return fmt.Errorf("%s is still open, stopped %s, inside TLS: %t\n%s", c.raw.LocalAddr(), c.where, c.tls != nil, sessionStacks())
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-"""A client that talks in clear first and upgrades the connection when it likes.
+"""A client that talks in plaintext first and upgrades the connection when it likes.
 
 line_client.py PORT HOST CA-FILE COMMAND [REPLY]
 
@@ -19,7 +19,7 @@ async def ask(reader, writer, line):
 async def main():
     port, host, ca, command, *reply = sys.argv[1:]
     reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
-    print("in clear:", await ask(reader, writer, "PING"))
+    print("in plaintext:", await ask(reader, writer, "PING"))
 
     if reply:
         answer = await ask(reader, writer, command)

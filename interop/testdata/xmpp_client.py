@@ -3,7 +3,7 @@
 xmpp_client.py PORT CA-FILE DOMAIN USER PASSWORD
 
 It upgrades, logs in, and sends a message to itself. With - for the CA-FILE, it stays
-in clear.
+in plaintext.
 """
 
 import base64
@@ -77,7 +77,7 @@ def main():
     port, ca, domain, user, password = sys.argv[1:]
     sock = socket.create_connection(("127.0.0.1", int(port)), timeout=10)
     stream = Stream(sock, domain)
-    stream.features("in clear")
+    stream.features("in plaintext")
     if ca != "-":
         stream.send("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
         stream.next(TLS + "proceed")

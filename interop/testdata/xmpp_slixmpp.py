@@ -2,7 +2,7 @@
 
 xmpp_slixmpp.py PORT CA-FILE USER PASSWORD
 
-With - for the CA-FILE, it stays in clear.
+With - for the CA-FILE, it stays in plaintext.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ class Client(slixmpp.ClientXMPP):
 
     def start(self, _):
         tls = self.transport.get_extra_info("ssl_object")
-        print("session:", self.boundjid.bare, tls.version() if tls else "in clear")
+        print("session:", self.boundjid.bare, tls.version() if tls else "in plaintext")
         self.send_presence()
         self.send_message(self.boundjid.full, "hello")
 
