@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -101,7 +102,11 @@ func (s *stage) caddyfile(timeout time.Duration) string {
 		if s.proto.Name == "xmpp" {
 			names = "example.org"
 		}
-		fmt.Fprintf(&handlers, "starttls %s %s {\n%s%s\n}\n", s.proto.Name, names, limits, strings.Join(s.accepts, "\n"))
+		lines := slices.Clone(s.accepts)
+		if s.proto.PlaintextByDefault { // which has no logins to allow
+			lines = slices.DeleteFunc(lines, func(line string) bool { return line == "allow_plaintext_auth" })
+		}
+		fmt.Fprintf(&handlers, "starttls %s %s {\n%s%s\n}\n", s.proto.Name, names, limits, strings.Join(lines, "\n"))
 	}
 	if s.requests != nil {
 		fmt.Fprintf(&handlers, "starttls_upstream %s {\n%s%s\n}\n", s.proto.Name, limits, strings.Join(s.requests, "\n"))

@@ -266,12 +266,15 @@ func TestDefaultLogOfUpstreams(t *testing.T) {
 func TestEventOfAViolation(t *testing.T) {
 	sites := sitePerProtocol(t, func(p *upgrade.Protocol) bool { return p.Name != "line" })
 	var servers strings.Builder
+	var names []string
 	for _, s := range sites {
 		servers.WriteString(s.String())
+		names = append(names, s.hostnames()...)
 	}
 	c := newInstance(t)
 	t.Cleanup(func() { require.NoError(t, caddy.Stop()) })
 	c.loadListening(c.caddyfile(servers.String()), "starttls.violation")
+	c.awaitCertificates(names...)
 	for _, s := range sites {
 		p, err := s.dial(&tls.Config{InsecureSkipVerify: true})
 		require.NoError(t, err)
