@@ -269,9 +269,19 @@ func requireLittle(t *testing.T, some []*floodStage, floods ...func(*floodStage,
 	requireBackWithin(t, before, stays+patience)
 }
 
+// takesLong skips a test that waits for half a minute and more, unless KILLS is set, as it
+// is in CI. What it shows of the handlers is shown of `upgrade` in its own tests.
+func takesLong(t testing.TB) {
+	t.Helper()
+	if os.Getenv("KILLS") == "" {
+		t.Skip("takes half a minute or more; KILLS is not set")
+	}
+}
+
 // A client that says something without an end and reads nothing costs little, whether or
 // not it makes sense and whatever the backend makes of it.
 func TestFloodsOfClients(t *testing.T) {
+	takesLong(t)
 	all := floodStages(t, "answers", "listens", "is deaf")
 	serveFloods(t, all)
 	lineEnds := func(_ *floodStage, f *flooded) int { return flood(f.says(), "\r\n", clientFlood) }
@@ -285,6 +295,7 @@ func TestFloodsOfClients(t *testing.T) {
 
 // A backend that says something without an end to a client that reads nothing likewise.
 func TestFloodsOfBackends(t *testing.T) {
+	takesLong(t)
 	all := floodStages(t, "answers")
 	serveFloods(t, all)
 	replies := func(s *floodStage, f *flooded) int {
@@ -298,9 +309,7 @@ func TestFloodsOfBackends(t *testing.T) {
 // Clients that stay when their backends have ended are gone after their time, with all of
 // theirs.
 func TestClientsThatStayBehindTheirBackends(t *testing.T) {
-	if os.Getenv("KILLS") == "" {
-		t.Skip("waits for half a minute; KILLS is not set")
-	}
+	takesLong(t)
 	all := floodStages(t, "answers")
 	serveFloods(t, all)
 	for _, some := range all {

@@ -281,6 +281,7 @@ func TestEventOfAViolation(t *testing.T) {
 		t.Cleanup(func() { _ = p.raw.Close() })
 		conversation := s.talk
 		require.NoError(t, p.run(append(append([]step{}, conversation.greet...), step{SendText: conversation.request + conversation.inject})))
+		require.NoError(t, p.raw.(*net.TCPConn).CloseWrite()) // what is in flight is waited for otherwise
 		data := awaitEvent(t, "starttls.violation")
 		require.Equal(t, p.raw.LocalAddr().String(), data["remote"])
 		require.Equal(t, s.protocol, data["protocol"])
