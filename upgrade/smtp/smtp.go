@@ -177,7 +177,7 @@ func request(s *dialogue.Session, hello string) error {
 	if err := s.Reply(hello + " " + s.Hostname()); err != nil {
 		return err
 	}
-	lines, err := smtpExpect(s, "250", dialogue.ErrRefused)
+	lines, err := smtpExpect(s, "250", dialogue.ErrNotOffered)
 	if err != nil {
 		return err
 	}
@@ -201,8 +201,9 @@ func isSMTPAuth(text string) bool {
 	return verb == "AUTH" || strings.HasPrefix(verb, "AUTH=")
 }
 
-// smtpExpect reads one reply, of any number of lines, and returns their texts.
-func smtpExpect(s *dialogue.Session, want string, otherwise error) (texts []string, err error) {
+// smtpExpect reads one reply, of any number of lines, and returns their texts. A command
+// that the server does not know (500, 502) is an error of its own; any other code refuses.
+func smtpExpect(s *dialogue.Session, want string, unknown error) (texts []string, err error) {
 	for {
 		line, err := s.ReadLine()
 		if err != nil {
@@ -212,8 +213,12 @@ func smtpExpect(s *dialogue.Session, want string, otherwise error) (texts []stri
 		if !ok {
 			return nil, dialogue.ErrMalformed
 		}
-		if code != want {
-			return nil, dialogue.Refusal(otherwise, line)
+		switch code {
+		case want:
+		case "500", "502":
+			return nil, dialogue.Refusal(unknown, line)
+		default:
+			return nil, dialogue.Refusal(dialogue.ErrRefused, line)
 		}
 		texts = append(texts, text)
 		if sep == ' ' {
