@@ -120,10 +120,25 @@ func request(s *dialogue.Session) error {
 	if err := s.Reply("CAPA"); err != nil {
 		return err
 	}
-	// RFC 2595 section 4 has servers with STLS list it, and so answer CAPA.
-	if err := pop3Expect(s, dialogue.ErrNotOffered); err != nil {
+	unknown := dialogue.ErrRefused
+	switch err := pop3Expect(s, dialogue.ErrNotOffered); {
+	case errors.Is(err, dialogue.ErrNotOffered):
+		unknown = dialogue.ErrNotOffered // some have STLS and not CAPA: STLS itself tells
+	case err != nil:
+		return err
+	default:
+		if err := readCapabilities(s); err != nil {
+			return err
+		}
+	}
+	if err := s.Reply("STLS"); err != nil {
 		return err
 	}
+	return pop3Expect(s, unknown)
+}
+
+// readCapabilities reads the answer to CAPA, in which STLS must be.
+func readCapabilities(s *dialogue.Session) error {
 	offered, login := false, false
 	for {
 		line, err := s.ReadLine()
@@ -140,10 +155,7 @@ func request(s *dialogue.Session) error {
 	if !offered {
 		return dialogue.ErrNotOffered
 	}
-	if err := s.Reply("STLS"); err != nil {
-		return err
-	}
-	return pop3Expect(s, dialogue.ErrRefused)
+	return nil
 }
 
 // isPOP3Login knows the capabilities that are ways to log in (RFC 2449 section 6.3,
