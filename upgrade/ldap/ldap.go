@@ -129,7 +129,8 @@ func ldapExtended(s *dialogue.Session, m *ldapMessage) error {
 	if !s.TLSAvailable() {
 		return s.SendRefusal(ldapResult(m.id, ldapExtendedResponse, ldapUnavailable))
 	}
-	return s.SendGoAhead(ldapResult(m.id, ldapExtendedResponse, ldapSuccess))
+	// The responseName is optional (RFC 4511 section 4.12), but sslscan wants it.
+	return s.SendGoAhead(ldapResult(m.id, ldapExtendedResponse, ldapSuccess, ber(ldapResponseName, []byte(ldapStartTLS))))
 }
 
 // ldapNeedsBackend is for what the backend alone can answer.
