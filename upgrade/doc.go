@@ -26,7 +26,7 @@
 //	...
 //	err = conn.StartTLS(ctx) // the same conn, now TLS
 //
-// Each protocol is one [Protocol] value in a file of its own: what the server
+// Each protocol is one [Protocol] value in a folder of its own: what the server
 // says, what the client says, and how a client that is past the greeting is
 // joined to a backend that starts afresh.
 package upgrade
