@@ -2,15 +2,10 @@ package upgrade
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"io"
-	"math/big"
 	"net"
 	"os"
 	"sync"
@@ -18,51 +13,17 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/l4starttls/caddy-l4-starttls/internal/testkit"
 )
 
 const testHost = "mail.example.com"
 
 // testTLS makes the two sides' configurations around a fresh certificate.
-var testTLS = sync.OnceValues(func() (server, client *tls.Config) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, DNSNames: []string{testHost},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		panic(err)
-	}
-	cert, _ := x509.ParseCertificate(der)
-	pool := x509.NewCertPool()
-	pool.AddCert(cert)
-	chain := tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-	return &tls.Config{Certificates: []tls.Certificate{chain}, MinVersion: tls.VersionTLS12},
-		&tls.Config{RootCAs: pool, ServerName: testHost, MinVersion: tls.VersionTLS12}
-})
-
-// tcpPair returns the two ends of a TCP connection, closed at the test's end.
-func tcpPair(t testing.TB) (server, client net.Conn) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	client, err = net.Dial("tcp", ln.Addr().String())
-	require.NoError(t, err)
-	server, err = ln.Accept()
-	require.NoError(t, err)
-	t.Cleanup(func() { _, _ = server.Close(), client.Close() })
-	for _, c := range []net.Conn{server, client} {
-		require.NoError(t, c.SetDeadline(time.Now().Add(20*time.Second)))
-	}
-	return server, client
-}
+var testTLS = sync.OnceValues(func() (server, client *tls.Config) { return testkit.TLSConfigs(testHost) })
 
 func connPair(t testing.TB) (server, client *Conn) {
-	rawServer, rawClient := tcpPair(t)
+	rawServer, rawClient := testkit.TCPPair(t)
 	serverTLS, clientTLS := testTLS()
 	return Server(rawServer, &Config{TLS: serverTLS}), Client(rawClient, &Config{TLS: clientTLS})
 }
@@ -131,7 +92,7 @@ func TestClientRefusesPlaintextBehindTheGoAhead(t *testing.T) {
 }
 
 func TestServerTakesAnEarlyClientHello(t *testing.T) {
-	rawServer, rawClient := tcpPair(t)
+	rawServer, rawClient := testkit.TCPPair(t)
 	serverTLS, clientTLS := testTLS()
 	server := Server(rawServer, &Config{TLS: serverTLS})
 	_, err := rawClient.Write([]byte("STARTTLS\n"))
@@ -154,7 +115,7 @@ func TestPeerThatGoesOnInClear(t *testing.T) {
 }
 
 func TestHandshakeTimeoutIsAbsolute(t *testing.T) {
-	rawServer, rawClient := tcpPair(t)
+	rawServer, rawClient := testkit.TCPPair(t)
 	serverTLS, _ := testTLS()
 	server := Server(rawServer, &Config{TLS: serverTLS, HandshakeTimeout: 300 * time.Millisecond})
 	stop := make(chan struct{})
@@ -241,7 +202,7 @@ func TestReadAndWriteConcurrently(t *testing.T) {
 }
 
 func TestClientNeedsAName(t *testing.T) {
-	_, raw := tcpPair(t)
+	_, raw := testkit.TCPPair(t)
 	err := Client(raw, nil).StartTLS(context.Background())
 	require.ErrorContains(t, err, "no server name")
 }
@@ -311,7 +272,7 @@ func TestDialVerifiesTheHostOfTheAddress(t *testing.T) {
 }
 
 func TestNegotiationTimeoutIsAbsolute(t *testing.T) {
-	rawServer, rawClient := tcpPair(t)
+	rawServer, rawClient := testkit.TCPPair(t)
 	go func() { _, _ = io.Copy(io.Discard, rawClient) }()
 	stop := make(chan struct{})
 	defer close(stop)
@@ -322,7 +283,7 @@ func TestNegotiationTimeoutIsAbsolute(t *testing.T) {
 }
 
 func TestFarewellIsRead(t *testing.T) {
-	rawServer, rawClient := tcpPair(t)
+	rawServer, rawClient := testkit.TCPPair(t)
 	serverTLS, _ := testTLS()
 	done := make(chan error, 1)
 	go func() {

@@ -12,12 +12,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/l4starttls/caddy-l4-starttls/internal/testkit"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 )
 
 // acceptDirect has a client begin with TLS, and returns what Join says to that.
 func acceptDirect(t *testing.T, p *Protocol, client *tls.Config) (*tls.Conn, *Joined, error) {
-	rawServer, rawClient := tcpPair(t)
+	rawServer, rawClient := testkit.TCPPair(t)
 	inside := tls.Client(rawClient, client)
 	handshake := make(chan error, 1)
 	go func() { handshake <- inside.Handshake() }()

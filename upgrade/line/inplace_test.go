@@ -2,15 +2,9 @@ package line_test
 
 import (
 	"bufio"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"strings"
 	"sync"
@@ -20,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/l4starttls/caddy-l4-starttls/internal/testkit"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/line"
 )
@@ -27,43 +22,7 @@ import (
 const testHost = "mail.example.com"
 
 // testTLS makes the two sides' configurations around a fresh certificate.
-var testTLS = sync.OnceValues(func() (server, client *tls.Config) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, DNSNames: []string{testHost},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		panic(err)
-	}
-	cert, _ := x509.ParseCertificate(der)
-	pool := x509.NewCertPool()
-	pool.AddCert(cert)
-	chain := tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-	return &tls.Config{Certificates: []tls.Certificate{chain}, MinVersion: tls.VersionTLS12},
-		&tls.Config{RootCAs: pool, ServerName: testHost, MinVersion: tls.VersionTLS12}
-})
-
-// tcpPair returns the two ends of a TCP connection, closed at the test's end.
-func tcpPair(t testing.TB) (server, client net.Conn) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	client, err = net.Dial("tcp", ln.Addr().String())
-	require.NoError(t, err)
-	server, err = ln.Accept()
-	require.NoError(t, err)
-	t.Cleanup(func() { _, _ = server.Close(), client.Close() })
-	for _, c := range []net.Conn{server, client} {
-		require.NoError(t, c.SetDeadline(time.Now().Add(20*time.Second)))
-	}
-	return server, client
-}
+var testTLS = sync.OnceValues(func() (server, client *tls.Config) { return testkit.TLSConfigs(testHost) })
 
 // replying is a configuration with a reply to the command, or none.
 func replying(reply string) *upgrade.Config {
@@ -82,7 +41,7 @@ type lineApp struct {
 
 // relayLines starts an application behind a relay, and returns its client's end.
 func relayLines(t *testing.T, config *upgrade.Config) (*lineApp, net.Conn) {
-	server, client := tcpPair(t)
+	server, client := testkit.TCPPair(t)
 	config.TLS, _ = testTLS()
 	config.Optional = true
 	joined, err := upgrade.Join(t.Context(), server, line.Protocol, config)
