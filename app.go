@@ -123,12 +123,16 @@ func manageNames(ctx caddy.Context, names []string) (*App, error) {
 // onDemand reports whether a certificate for the name is obtained during handshakes.
 func (a *App) onDemand(name string) bool {
 	for _, policy := range a.tls.Automation.Policies {
-		matches := func(subject string) bool { return certmagic.MatchWildcard(name, subject) }
-		if len(policy.Subjects()) == 0 || slices.ContainsFunc(policy.Subjects(), matches) {
+		if len(policy.Subjects()) == 0 || policyNames(policy, name) {
 			return policy.OnDemand
 		}
 	}
 	return false
+}
+
+// policyNames reports whether a policy is for the name, and not just for all names.
+func policyNames(policy *caddytls.AutomationPolicy, name string) bool {
+	return slices.ContainsFunc(policy.Subjects(), func(subject string) bool { return certmagic.MatchWildcard(name, subject) })
 }
 
 // register asks for certificates for the hostnames of a handler, when it is
@@ -154,17 +158,10 @@ func (a *App) register(hostnames []string) error {
 	return a.addPolicy(own, a.ownPolicy())
 }
 
-// isNamed reports whether a policy of the user's is for the name, and not just for all
-// names. It is obeyed then, whatever it says.
+// isNamed reports whether a policy of the user's is for the name. It is obeyed then,
+// whatever it says.
 func (a *App) isNamed(name string) bool {
-	for _, policy := range a.tls.Automation.Policies {
-		for _, subject := range policy.Subjects() {
-			if certmagic.MatchWildcard(name, subject) {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(a.tls.Automation.Policies, func(policy *caddytls.AutomationPolicy) bool { return policyNames(policy, name) })
 }
 
 // catchAll is the user's policy for all names, or an empty one.

@@ -1,7 +1,6 @@
 package l4starttls
 
 import (
-	"sync"
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
@@ -16,7 +15,7 @@ type certificateCheck struct {
 	logger *zap.Logger
 
 	found  atomic.Bool
-	warned sync.Map // names
+	warned onceOnly // by name
 }
 
 // available reports whether any of the names has a certificate, or gets one in the
@@ -32,7 +31,7 @@ func (c *certificateCheck) available() bool {
 		}
 	}
 	for _, name := range c.names {
-		if _, again := c.warned.LoadOrStore(name, true); !again {
+		if c.warned.first(name) {
 			c.logger.Warn("no certificate yet, refusing upgrades until there is one", zap.String("hostname", name))
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -85,7 +84,7 @@ type Handler struct {
 	proto  *upgrade.Protocol
 	config *upgrade.Config
 	watch  *watch
-	warned sync.Map // texts of warnings that have been logged
+	warned onceOnly // by text
 }
 
 // CaddyModule returns the Caddy module information.
@@ -155,7 +154,7 @@ func (h *Handler) replacePlaceholders() {
 
 // warn logs what an administrator should change, once for each configuration.
 func (h *Handler) warn(message string) {
-	if _, again := h.warned.LoadOrStore(message, true); !again {
+	if h.warned.first(message) {
 		h.logger.Warn(message, zap.String("protocol", h.proto.Name))
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"reflect"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -72,7 +71,7 @@ type Upstream struct {
 	config *upgrade.Config // but for the server's name
 	watch  *watch
 	expiry *expiryUse // nil if there is no name to know the certificate's expiry by
-	warned sync.Map   // texts of warnings that have been logged
+	warned onceOnly   // by text
 }
 
 // CaddyModule returns the Caddy module information.
@@ -287,7 +286,7 @@ func (u *Upstream) reject(down *prefixconn.Conn, why error, config *upgrade.Conf
 
 // warn logs what an administrator should change, once for each configuration.
 func (u *Upstream) warn(message string) {
-	if _, again := u.warned.LoadOrStore(message, true); !again {
+	if u.warned.first(message) {
 		u.logger.Warn(message, zap.String("protocol", u.proto.Name))
 	}
 }
