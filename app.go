@@ -27,6 +27,8 @@ type App struct {
 	ctx    caddy.Context
 	tls    *caddytls.TLS
 	names  map[string]struct{}
+	cache  certificateCache
+	any    []*certificateCheck // of handlers without hostnames
 }
 
 // CaddyModule returns the Caddy module information.
@@ -51,6 +53,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("getting tls app: %w", err)
 	}
 	a.tls = tlsApp.(*caddytls.TLS)
+	if a.cache, err = newCertificateCache(ctx); err != nil {
+		return err
+	}
 	events, err := ctx.App("events")
 	if err != nil {
 		return fmt.Errorf("getting events app: %w", err)
@@ -87,6 +92,17 @@ func (a *App) gracePeriod() time.Duration {
 // kind happens to a configuration that is only validated or adapted.
 func (a *App) Handle(context.Context, caddy.Event) error {
 	currentApp.Store(a)
+	a.manage()
+	if !a.expectsCertificates() {
+		for _, check := range a.any {
+			check.checkAtStart()
+		}
+	}
+	return nil
+}
+
+// manage has the certificates managed that Caddy does not have for another reason.
+func (a *App) manage() {
 	uncovered := make(map[string]struct{})
 	for name := range a.names {
 		if !a.tls.HasCertificateForSubject(name) {
@@ -94,12 +110,11 @@ func (a *App) Handle(context.Context, caddy.Event) error {
 		}
 	}
 	if len(uncovered) == 0 {
-		return nil
+		return
 	}
 	if err := a.tls.Manage(uncovered); err != nil {
 		a.logger.Error("managing certificates", zap.Error(err))
 	}
-	return nil
 }
 
 // loadApp returns the app, which is loaded if it is not yet.
@@ -124,10 +139,16 @@ func manageNames(ctx caddy.Context, names []string) (*App, error) {
 func (a *App) onDemand(name string) bool {
 	for _, policy := range a.tls.Automation.Policies {
 		if len(policy.Subjects()) == 0 || policyNames(policy, name) {
-			return policy.OnDemand
+			return policyOnDemand(policy)
 		}
 	}
 	return false
+}
+
+// policyOnDemand reports whether a policy obtains certificates during handshakes: itself, or
+// from a manager (`get_certificate`), which is asked for each.
+func policyOnDemand(policy *caddytls.AutomationPolicy) bool {
+	return policy.OnDemand || len(policy.Managers) > 0
 }
 
 // policyNames reports whether a policy is for the name, and not just for all names.

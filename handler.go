@@ -31,7 +31,7 @@ type Handler struct {
 
 	// The names of the server. Caddy manages certificates for all of them, as it
 	// does for the names of sites. Default: none, and certificates are whatever
-	// the TLS app has.
+	// the TLS app has; if that is nothing, there is a warning at start.
 	Hostnames []string `json:"hostnames,omitempty"`
 
 	// What becomes of a client that does not upgrade. `required` refuses it.

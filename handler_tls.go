@@ -18,9 +18,10 @@ func (h *Handler) provisionTLS(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(h.Hostnames) > 0 {
-		check := &certificateCheck{names: h.Hostnames, app: app, logger: h.logger}
-		h.config.TLSAvailable = check.available
+	check := &certificateCheck{names: h.Hostnames, source: h.Source, app: app, logger: h.logger}
+	h.config.TLSAvailable = check.available
+	if len(h.Hostnames) == 0 {
+		app.any = append(app.any, check)
 	}
 	if len(h.ConnectionPolicies) == 0 {
 		h.ConnectionPolicies = append(h.ConnectionPolicies, new(caddytls.ConnectionPolicy))
@@ -35,7 +36,7 @@ func (h *Handler) provisionTLS(ctx caddy.Context) error {
 		// Caddy adds acme-tls/1, but no ACME server looks behind an upgrade, and
 		// what speaks it here is no client of this protocol.
 		policy.TLSConfig.NextProtos = policy.ALPN
-		h.chooseCertificate(policy.TLSConfig)
+		h.chooseCertificate(policy, check)
 		markMissing(policy.TLSConfig)
 	}
 	h.config.TLS = h.ConnectionPolicies.TLSConfig(ctx)
@@ -50,34 +51,39 @@ func (h *Handler) fillPolicy(policy *caddytls.ConnectionPolicy) {
 	if policy.ALPN == nil {
 		policy.ALPN = append([]string{}, h.proto.ALPN...)
 	}
-	if policy.DefaultSNI == "" && len(h.Hostnames) > 0 {
-		policy.DefaultSNI = h.Hostnames[0]
-	}
 }
 
-// chooseCertificate has a client that sends no SNI get the certificate of the host that
-// it asked for in plaintext, if that host is one of ours, or else that of the first
-// hostname, whatever its own address is. One that asks for a name for which there is no
-// certificate gets that of the first hostname, too: whether it will do is the client's to
-// say, and a sender of mail may not care (RFC 7672 section 8.1).
-func (h *Handler) chooseCertificate(config *tls.Config) {
+// chooseCertificate has a client get the certificate of the host that it asked for, by SNI
+// or else in plaintext, if there is one. Others get that of the first
+// hostname, whatever address they have connected to, unless the policy has a default of its
+// own: whether the certificate will do is the client's to say, and a sender of mail may not
+// care (RFC 7672 section 8.1).
+func (h *Handler) chooseCertificate(policy *caddytls.ConnectionPolicy, check *certificateCheck) {
 	if len(h.Hostnames) == 0 {
 		return
 	}
-	get := config.GetCertificate
-	config.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-		if hello.ServerName != "" {
-			if cert, err := get(hello); err == nil {
+	get := policy.TLSConfig.GetCertificate
+	policy.TLSConfig.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		named := *hello
+		if named.ServerName == "" {
+			named.ServerName = h.withoutSNI(hello, policy)
+		}
+		if named.ServerName != "" {
+			if cert, err := get(&named); err == nil {
 				return cert, nil
 			}
 		}
-		named := *hello
-		named.ServerName = h.Hostnames[0]
-		if name, ok := h.serves(upgrade.RequestedName(hello.Context())); ok && hello.ServerName == "" {
-			named.ServerName = name
-		}
+		named.ServerName = check.defaultName()
 		return get(&named)
 	}
+}
+
+// withoutSNI is the name whose certificate a client gets that sends no SNI, or empty.
+func (h *Handler) withoutSNI(hello *tls.ClientHelloInfo, policy *caddytls.ConnectionPolicy) string {
+	if name, ok := h.serves(upgrade.RequestedName(hello.Context())); ok {
+		return name
+	}
+	return policy.DefaultSNI
 }
 
 // helloKey finds the place for a connection's ClientHello in its context.

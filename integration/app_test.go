@@ -3,9 +3,7 @@ package integration_test
 import (
 	"bytes"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,16 +31,46 @@ func newNamedSite(t *testing.T, names ...string) *site {
 // the tls app besides.
 func loadWith(t *testing.T, s *site, loader string, value any) *instance {
 	t.Helper()
+	return loadText(t, s.String(), loader, value)
+}
+
+func loadText(t *testing.T, servers, loader string, value any) *instance {
+	t.Helper()
 	c := newInstance(t)
 	t.Cleanup(func() { require.NoError(t, caddy.Stop()) })
-	var config map[string]any
-	require.NoError(t, json.Unmarshal(c.adapt(c.caddyfile(s.String())), &config))
-	tlsApp := config["apps"].(map[string]any)["tls"].(map[string]any)
-	tlsApp["certificates"] = map[string]any{loader: value}
-	text, err := json.Marshal(config)
-	require.NoError(t, err)
-	require.NoError(t, caddy.Load(text, true))
+	c.loadCertificates(c.caddyfile(servers), loader, value)
 	return c
+}
+
+// loadCertificates loads a Caddyfile with a certificate loader.
+func (c *instance) loadCertificates(caddyfile, loader string, value any) {
+	c.t.Helper()
+	c.loadChanged(caddyfile, func(tlsApp map[string]any) { tlsApp["certificates"] = map[string]any{loader: value} })
+}
+
+// loadPolicies loads a Caddyfile with other automation policies than it has.
+func (c *instance) loadPolicies(caddyfile, policies string) {
+	c.t.Helper()
+	c.loadChanged(caddyfile, func(tlsApp map[string]any) {
+		tlsApp["automation"].(map[string]any)["policies"] = json.RawMessage(policies)
+	})
+}
+
+func (c *instance) loadChanged(caddyfile string, change func(tlsApp map[string]any)) {
+	c.t.Helper()
+	var config map[string]any
+	require.NoError(c.t, json.Unmarshal(c.adapt(caddyfile), &config))
+	change(config["apps"].(map[string]any)["tls"].(map[string]any))
+	text, err := json.Marshal(config)
+	require.NoError(c.t, err)
+	require.NoError(c.t, caddy.Load(text, true))
+}
+
+// pemOf is the value of load_pem for a certificate.
+func pemOf(t *testing.T, loaded *tls.Certificate) any {
+	t.Helper()
+	certificate, key := testkit.PEM(t, loaded)
+	return []map[string]string{{"certificate": string(certificate), "key": string(key)}}
 }
 
 // certificatesFor counts the certificates that a name may be served with.
@@ -65,13 +93,8 @@ func TestHostnamesAreManaged(t *testing.T) {
 
 func TestNamesOfLoadedCertificatesAreNotManaged(t *testing.T) {
 	loaded := newCertificate(t, "mail", newCertificate(t, "CA of the user", nil))
-	key, err := x509.MarshalPKCS8PrivateKey(loaded.PrivateKey)
-	require.NoError(t, err)
 	s := newNamedSite(t, "mail.example.com", "other.example.com")
-	c := loadWith(t, s, "load_pem", []map[string]string{{
-		"certificate": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: loaded.Certificate[0]})),
-		"key":         string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})),
-	}})
+	c := loadWith(t, s, "load_pem", pemOf(t, loaded))
 	c.requireLeaves("other.example.com")
 	p := s.requireUpgraded(t, &tls.Config{InsecureSkipVerify: true}, step{SNI: "mail.example.com"})
 	require.Equal(t, loaded.Certificate[0], p.tls.ConnectionState().PeerCertificates[0].Raw)
