@@ -66,7 +66,7 @@ type Handler struct {
 	// for it.
 	Greeting string `json:"greeting,omitempty"`
 
-	// What is advertised before TLS beside the upgrade itself.
+	// What is advertised before TLS beside the upgrade itself. Default: the protocol's own.
 	Capabilities []string `json:"capabilities,omitempty"`
 
 	// Where the Caddyfile has this handler, for errors. The adapter sets it.

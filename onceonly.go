@@ -2,12 +2,26 @@ package l4starttls
 
 import "sync"
 
-// onceOnly remembers what has been logged, for as long as a configuration lives. What it is
-// asked for must be of the code's or of the configuration's making, and so of a bound number.
-type onceOnly struct{ seen sync.Map }
+// maxRemembered bounds what a onceOnly remembers.
+const maxRemembered = 1000
+
+// onceOnly remembers what has been logged, for as long as a configuration lives. What does not
+// fit is not logged at all: a backend may have a part in what it is asked for.
+type onceOnly struct {
+	mu   sync.Mutex
+	seen map[string]bool
+}
 
 // first reports whether it is asked for the first time.
 func (o *onceOnly) first(what string) bool {
-	_, again := o.seen.LoadOrStore(what, true)
-	return !again
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.seen[what] || len(o.seen) >= maxRemembered {
+		return false
+	}
+	if o.seen == nil {
+		o.seen = make(map[string]bool)
+	}
+	o.seen[what] = true
+	return true
 }

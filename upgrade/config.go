@@ -31,8 +31,10 @@ type Config struct {
 	// protocols that have room for it. Default: the protocol's own.
 	Greeting string
 
-	// Capabilities are advertised before TLS beside the upgrade itself.
-	// Default: none, or what the protocol requires.
+	// Capabilities are advertised before TLS beside the upgrade itself, in place of the
+	// default: PIPELINING, 8BITMIME, ENHANCEDSTATUSCODES and SMTPUTF8 in SMTP and LMTP, ID
+	// in IMAP, none in others. A client that stays in plaintext, as Optional allows, goes by
+	// them: in SMTP Warn is told how they differ from the backend's.
 	Capabilities []string
 
 	// Options are those that the protocol alone has, by name: see Protocol.Options.

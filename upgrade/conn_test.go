@@ -296,6 +296,6 @@ func TestFarewellIsRead(t *testing.T) {
 	_ = rawClient.(*net.TCPConn).CloseWrite()
 	words, err := io.ReadAll(rawClient)
 	require.NoError(t, err, "no reset took the words away")
-	require.Equal(t, "220 mail.example.com ESMTP\r\n554 5.5.0 SMTP protocol synchronization\r\n", string(words))
+	require.Equal(t, "220 mail.example.com ESMTP ready\r\n554 5.5.0 SMTP protocol synchronization\r\n", string(words))
 	require.ErrorIs(t, <-done, ErrPipelined)
 }

@@ -136,7 +136,7 @@ func TestTriedLogin(t *testing.T) {
 		inBubble(t, p.Name+" in front of a backend", func(t *testing.T) {
 			s := cleartextSession(t, p, words[0])
 			go func() { _, _ = io.Copy(io.Discard, onlyReader{s.next}) }()
-			tell(t, onlyWriter{s.next}, map[*Protocol]string{SMTP: "220 b\r\n250-b\r\n250 AUTH PLAIN\r\n250 ok\r\n"}[p])
+			tell(t, onlyWriter{s.next}, map[*Protocol]string{SMTP: "220 b\r\n250-b\r\n250-PIPELINING\r\n250 AUTH PLAIN\r\n250 ok\r\n"}[p])
 			synctest.Wait()
 			require.False(t, s.next.(*Joined).TriedLogin())
 			tell(t, s.client, words[1])

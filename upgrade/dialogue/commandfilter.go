@@ -64,6 +64,7 @@ type CommandFilter struct {
 
 	waiting  bool // for a reply that says what the client's next octets are
 	full     bool // for a reply, since there are too many commands without one
+	single   bool // one is too many
 	skipping bool // to the end of a line that was refused
 	answer   bool // the client's next line answers a challenge
 
@@ -106,7 +107,7 @@ func (f *CommandFilter) FromClient(x *Exchange, b []byte) int {
 		return f.passMessage(x, b)
 	case f.skipping:
 		return f.skipLine(b)
-	case len(f.pending) >= MaxPending && !f.gone:
+	case len(f.pending) >= f.maxPending() && !f.gone:
 		f.full = true
 		x.Hold()
 		return 0
@@ -263,6 +264,17 @@ func (f *CommandFilter) ForwardAndWait(x *Exchange, verb string, line []byte) {
 	f.Wait(x)
 }
 
+// OneAtATime has each command wait for the reply to the one before, for a backend that
+// does not let clients do otherwise.
+func (f *CommandFilter) OneAtATime() { f.single = true }
+
+func (f *CommandFilter) maxPending() int {
+	if f.single {
+		return 1
+	}
+	return MaxPending
+}
+
 // Refuse answers a command in the backend's place.
 func (f *CommandFilter) Refuse(x *Exchange, reply string) { f.replyQueue.reply(x, reply) }
 
@@ -282,7 +294,7 @@ func (f *CommandFilter) GoOn(x *Exchange) {
 }
 
 func (f *CommandFilter) release(x *Exchange) {
-	if f.full && len(f.pending) < MaxPending {
+	if f.full && len(f.pending) < f.maxPending() {
 		f.full = false
 	}
 	if !f.waiting && !f.full {

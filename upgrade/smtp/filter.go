@@ -48,6 +48,7 @@ type filter struct {
 	plain        bool   // the client stays in plaintext,
 	introduction []byte // and has introduced itself,
 	refuseAuth   bool   // but may not authenticate
+	lenient      bool   // we have allowed it more than the backend does
 
 	within   bool   // amid a reply
 	passing  bool   // which is passed on as it is
@@ -58,6 +59,8 @@ type filter struct {
 	stripped bool   // the present answer to EHLO had what is not for the client
 	kept     []byte // its line that is not passed on yet, since it may become the last
 	warned   bool
+
+	comparison *comparison // of our answer to EHLO with the backend's; nil where nobody goes by ours
 }
 
 func newFilter(s dialogue.Situation, lmtp bool) dialogue.Filter {
@@ -69,6 +72,9 @@ func newFilter(s dialogue.Situation, lmtp bool) dialogue.Filter {
 		f.introduction = s.Kept
 	}
 	f.refuseAuth = f.plain && !s.PlaintextAuth
+	if s.Options.Optional {
+		f.comparison = compareWith(s.Options)
+	}
 	f.Init(f, smtpRules)
 	return f
 }
@@ -150,6 +156,9 @@ func (f *filter) notForClient(x *dialogue.Exchange, text string, first bool) boo
 	}
 	keyword := dialogue.FirstWord([]byte(text))
 	f.chunking = f.chunking || keyword == "CHUNKING"
+	if f.comparison != nil {
+		f.comparison.see(keyword)
+	}
 	if slices.Contains(smtpGranted, keyword) && !f.warned {
 		f.warned = true
 		x.Warn(smtpTrusts)
@@ -218,7 +227,10 @@ func (f *filter) greeted(x *dialogue.Exchange) {
 func (f *filter) introduced(x *dialogue.Exchange, verb, code string) {
 	f.count(verb, code)
 	helo := verb == "introduction" && dialogue.FirstWord(f.introduction) == "HELO" // its answer has no keywords
-	if code == "250" && !helo && !f.stripped && !f.refuseAuth && !f.Owing() && f.refusal == nil {
+	if code == "250" && !helo {
+		f.compared(x, verb)
+	}
+	if code == "250" && !helo && !f.stripped && !f.refuseAuth && !f.lenient && !f.Owing() && f.refusal == nil {
 		x.Detach()
 	}
 	if verb == "introduction" {

@@ -1,9 +1,10 @@
 // Package smtp is SMTP and LMTP for the package upgrade: STARTTLS of RFC 3207.
 //
-//	S: 220 mail.example.com ESMTP
+//	S: 220 mail.example.com ESMTP ready
 //	C: EHLO client.example
 //	S: 250-mail.example.com
-//	S: 250 STARTTLS
+//	S: 250-STARTTLS
+//	S: 250 SMTPUTF8                          and others
 //	C: STARTTLS
 //	S: 220 2.0.0 Ready to start TLS
 //	   TLS; the backend's greeting is swallowed, and what is not for clients is taken out
@@ -27,7 +28,7 @@ var Protocol = &dialogue.Protocol{
 	Facts:       dialogue.Facts{Ports: "25, 587", Upgrade: "`STARTTLS`", Document: "RFC 3207"},
 	ServerFirst: true,
 	ALPN:        []string{"smtp", "esmtp", "submission"},
-	Accept:      func(s *dialogue.Session) error { return accept(s, "EHLO") },
+	Accept:      func(s *dialogue.Session) error { return accept(s, "EHLO", "ESMTP ready") },
 	Request:     func(s *dialogue.Session) error { return request(s, "EHLO") },
 	ErrorReply:  errorReply,
 	Join:        func(s dialogue.Situation) dialogue.Filter { return newFilter(s, false) },
@@ -45,7 +46,7 @@ var LMTP = &dialogue.Protocol{
 	Facts:       dialogue.Facts{Ports: "24", Upgrade: "`STARTTLS`", Document: "RFC 2033, RFC 3207"},
 	ServerFirst: true,
 	ALPN:        []string{"lmtp", "smtp", "esmtp"},
-	Accept:      func(s *dialogue.Session) error { return accept(s, "LHLO") },
+	Accept:      func(s *dialogue.Session) error { return accept(s, "LHLO", "LMTP ready") },
 	Request:     func(s *dialogue.Session) error { return request(s, "LHLO") },
 	ErrorReply:  errorReply,
 	Join:        func(s dialogue.Situation) dialogue.Filter { return newFilter(s, true) },
@@ -55,8 +56,9 @@ var LMTP = &dialogue.Protocol{
 	Introduces:      true,
 }
 
-func accept(s *dialogue.Session, hello string) error {
-	err := s.Reply("220 " + s.Hostname() + " " + s.Greeting("ESMTP"))
+// accept greets with a word behind the protocol's name, as servers do: monitors look for one.
+func accept(s *dialogue.Session, hello, greeting string) error {
+	err := s.Reply("220 " + s.Hostname() + " " + s.Greeting(greeting))
 	for err == nil {
 		line, readErr := s.ReadLine()
 		if readErr != nil {
@@ -113,12 +115,7 @@ func smtpHello(s *dialogue.Session, verb, name string) error {
 	}
 	s.SetHello(name)
 	s.Introduce(verb + " " + name + "\r\n")
-	keywords := slices.Clone(s.Capabilities("8BITMIME"))
-	if s.PlaintextAuth() {
-		keywords = append(keywords, "AUTH PLAIN")
-	}
-	keywords = append(keywords, "STARTTLS")
-	return s.Reply(smtpReply("250", append([]string{s.Hostname()}, keywords...)...)...)
+	return s.Reply(smtpReply("250", append([]string{s.Hostname()}, announcement(s)...)...)...)
 }
 
 // smtpReply makes the lines of a reply: a hyphen behind the code of all but the
@@ -193,12 +190,6 @@ func request(s *dialogue.Session, hello string) error {
 	}
 	_, err = smtpExpect(s, "220", dialogue.ErrRefused)
 	return err
-}
-
-// isSMTPAuth knows the keyword of RFC 4954 section 3, and how it was written before.
-func isSMTPAuth(text string) bool {
-	verb, _ := dialogue.SplitVerb(text)
-	return verb == "AUTH" || strings.HasPrefix(verb, "AUTH=")
 }
 
 // smtpExpect reads one reply, of any number of lines, and returns their texts. A command

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
@@ -60,7 +61,7 @@ func setConfig(config *upgrade.Config, name, value string) bool {
 	case "greeting":
 		config.Greeting = value
 	case "capabilities":
-		config.Capabilities = strings.Fields(value)
+		config.Capabilities = words(value)
 	case "optional":
 		config.Optional = true
 	case "plaintext_auth":
@@ -71,6 +72,19 @@ func setConfig(config *upgrade.Config, name, value string) bool {
 		return false
 	}
 	return true
+}
+
+// words splits a list at its blanks, but for those in quoted strings.
+func words(list string) (words []string) {
+	for list = strings.TrimLeft(list, " "); list != ""; list = strings.TrimLeft(list, " ") {
+		word, rest, _ := strings.Cut(list, " ")
+		if quoted, err := strconv.QuotedPrefix(list); err == nil {
+			word, _ = strconv.Unquote(quoted)
+			rest = list[len(quoted):]
+		}
+		words, list = append(words, word), rest
+	}
+	return words
 }
 
 func setSituation(config *upgrade.Config, s *dialogue.Situation, name, value string) bool {
