@@ -3,7 +3,6 @@ package l4starttls
 import (
 	"net"
 	"sync/atomic"
-	"time"
 
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
 )
@@ -44,12 +43,6 @@ func (t *tally) FromBackend() uint64 { return t.fromBackend.Load() }
 
 // Ending is not known.
 func (t *tally) Ending() upgrade.Ending { return upgrade.Ending{} }
-
-// Shutdown ends the session.
-func (t *tally) Shutdown(until time.Time) error {
-	_ = t.SetDeadline(until)
-	return t.CloseWrite()
-}
 
 // NetConn returns the connection below.
 func (t *tally) NetConn() net.Conn { return t.closeWriter }

@@ -31,9 +31,10 @@ type Upstream struct {
 	Protocol string `json:"protocol"`
 
 	// What becomes of an upstream that does not offer the upgrade. `required` refuses
-	// it. `optional` dials it once more, and stays in plaintext; anybody on the way can
+	// it. `optional` stays in plaintext, on the same connection; anybody on the way can
 	// make it seem so. An upstream that offers the upgrade and then fails at it is
-	// refused all the same. Default: `required`.
+	// refused all the same. With XMPP the stream must be for the domain that is
+	// tls_server_name: others are refused with host-unknown. Default: `required`.
 	Policy string `json:"policy,omitempty"`
 
 	// Negotiate, then leave TLS to downstream, whose next bytes must be a
@@ -104,6 +105,7 @@ func (u *Upstream) provision(ctx caddy.Context) error {
 	u.config = &upgrade.Config{
 		Hostname:           u.Hostname,
 		Options:            u.Options,
+		Optional:           u.Policy == "optional",
 		Passthrough:        u.Passthrough,
 		NegotiationTimeout: time.Duration(u.NegotiationTimeout),
 		HandshakeTimeout:   time.Duration(max(u.HandshakeTimeout, u.TLS.HandshakeTimeout)), // one of them at most
@@ -219,16 +221,12 @@ func (u *Upstream) serve(cx *layer4.Connection, s *watched, next layer4.Handler)
 		return nil
 	case err == nil:
 		s.negotiated(conn, nil)
-		u.logUpgrade(cx, conn)
+		u.logNegotiated(cx, conn)
 		joined := upgrade.ServeUpgraded(down, conn)
 		s.serveJoined(joined, false)
 		up.join(joined, conn)
 		joined.Returned(nil)
 		return nil
-	}
-	if errors.Is(err, upgrade.ErrNotOffered) && u.Policy == "optional" && up.end() {
-		s.negotiated(nil, nil)
-		return u.stayInPlaintext(cx, s.serveTally(&tally{closeWriter: down}), next)
 	}
 	err = up.cause(err)
 	s.negotiated(conn, err)
@@ -264,16 +262,6 @@ func (u *Upstream) awaitHello(cx *layer4.Connection, down *prefixconn.Conn) (beg
 		return false, errNoTLSToPass
 	}
 	return true, down.SetReadDeadline(time.Time{})
-}
-
-// stayInPlaintext starts over with an upstream that does not offer the upgrade: what has
-// been said on the first connection is not downstream's to know.
-func (u *Upstream) stayInPlaintext(cx *layer4.Connection, down closeWriter, next layer4.Handler) error {
-	u.logger.Warn("upstream does not offer TLS, staying in plaintext", u.fields(cx)...)
-	up := startNext(cx, next)
-	up.join(down, up.ours)
-	up.wait(cx)
-	return up.err
 }
 
 // reject ends downstream. One that waits for a ServerHello is not told in plaintext.

@@ -10,13 +10,6 @@ import (
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
 )
 
-// serveTally notes a session that stays as it is, in plaintext.
-func (s *watched) serveTally(t *tally) *tally {
-	s.tally = t
-	s.serve(t, t.Shutdown)
-	return t
-}
-
 // servePassedThrough notes a session whose TLS is others'.
 func (s *watched) servePassedThrough(t *tally) {
 	s.tally = t
@@ -55,8 +48,12 @@ func (s *watched) noteUpstream(err error) {
 	}
 }
 
-func (u *Upstream) logUpgrade(cx *layer4.Connection, conn *upgrade.Conn) {
-	state, _ := conn.TLSConnectionState()
+func (u *Upstream) logNegotiated(cx *layer4.Connection, conn *upgrade.Conn) {
+	state, secure := conn.TLSConnectionState()
+	if !secure {
+		u.logger.Warn("upstream does not offer TLS, staying in plaintext", u.fields(cx)...)
+		return
+	}
 	u.logger.Debug("upgraded upstream", append(u.fields(cx),
 		zap.String("server_name", state.ServerName),
 		zap.String("version", tls.VersionName(state.Version)),

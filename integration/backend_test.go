@@ -167,8 +167,8 @@ func serverOf(t testing.TB, protocol string) func(net.Conn) error {
 }
 
 // serveLeniently is a server that must not see what is not for a backend.
-func serveLeniently(conn net.Conn, protocol string, greet bool) error {
-	server, err := lenient.New(protocol)
+func serveLeniently(conn net.Conn, protocol string, greet bool, quirks ...lenient.Quirk) error {
+	server, err := lenient.New(protocol, quirks...)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"syscall"
@@ -12,41 +13,98 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/l4starttls/caddy-l4-starttls/internal/testkit/lenient"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
 )
 
-// With policy optional an upstream that does not offer the upgrade is dialled afresh,
-// and the client has it as it is. The log says so.
-func TestUpstreamOptionalGoesOnInClear(t *testing.T) {
-	joints := map[*joint]*dialled{}
+// optionalSessions is how many go to an upstream that has no upgrade to offer.
+const optionalSessions = 20
+
+// With policy optional an upstream that does not offer the upgrade is joined to the client on
+// the connection that it was asked on, which is the only one: `proxy` may choose another
+// upstream for the next. The client hears what the upstream greets with, and the log says
+// that it is in plaintext.
+func TestUpstreamOptionalGoesOnInPlaintext(t *testing.T) {
+	upstreams := map[*joint][2]*backend{}
 	var all []*joint
 	for _, p := range upgrade.Protocols() {
-		if p.Name == "line" {
-			continue // nothing is offered there
+		if p.Resume == nil {
+			continue
 		}
-		d := newDialled(t)
-		j := newScripted(t, p.Name, d.ln.Addr().String(), "policy optional")
-		joints[j], all = d, append(all, j)
+		both := [2]*backend{startBackend(t, withoutUpgrade(t, p.Name)), startBackend(t, withoutUpgrade(t, p.Name))}
+		j := newScripted(t, p.Name, "", "policy optional")
+		j.proxy = fmt.Sprintf("%s %s {\nlb_policy round_robin\n}", both[0].address(), both[1].address())
+		upstreams[j], all = both, append(all, j)
 	}
 	c := serveJoints(t, all...)
-	for j, d := range joints {
+	for j, both := range upstreams {
 		t.Run(j.protocol(), func(t *testing.T) {
-			client := j.dial(t)
-			requireLeft(t, d.next(t), j.up.talk.upstream.without)
-			up := d.next(t)
-			rounds(t, client, up)
-			require.NoError(t, client.CloseWrite())
-			requireRest(t, up, "")
-			writes(t, up, "last words")
-			require.NoError(t, up.Close())
-			requireRest(t, client, "last words")
-			logged := c.logged(inClear)
-			require.Contains(t, logged, logEntry{
-				Level: "warn", Logger: "layer4.handlers.starttls_upstream", Message: inClear,
-				Remote: client.LocalAddr().String(), Protocol: j.protocol(),
-			})
+			for range optionalSessions {
+				client := j.dial(t)
+				require.NoError(t, newPeer(client, nil).run(j.afresh()))
+				require.Contains(t, c.logged(inClear), logEntry{
+					Level: "warn", Logger: "layer4.handlers.starttls_upstream", Message: inClear,
+					Remote: client.LocalAddr().String(), Protocol: j.protocol(),
+				})
+				require.NoError(t, client.Close())
+			}
+			for _, b := range both {
+				require.NoError(t, b.await())
+				require.Equal(t, optionalSessions/2, b.dialled())
+			}
 		})
 	}
+}
+
+// afresh is a session in plaintext, with the greeting of a backend.
+func (j *joint) afresh() (steps []step) {
+	if j.up.proto.Greeting != "" {
+		steps = append(steps, step{Expect: `^.*backend.*\r\n$`})
+	}
+	for _, s := range j.up.talk.use {
+		s.SendText, s.TLSSendText = s.TLSSendText, ""
+		steps = append(steps, s)
+	}
+	return steps
+}
+
+// withoutUpgrade is a server that has no upgrade to offer, and serves who has asked for it.
+func withoutUpgrade(t testing.TB, protocol string) func(net.Conn) error {
+	t.Helper()
+	switch protocol {
+	case "nntp":
+		return func(conn net.Conn) error { return serveLeniently(conn, protocol, true, lenient.Bare) }
+	case "postgres":
+		return func(conn net.Conn) error {
+			if packet, err := readStartup(conn); err != nil || packet != sslRequest {
+				return fmt.Errorf("asked with %q: %w", packet, err)
+			}
+			if _, err := io.WriteString(conn, "N"); err != nil {
+				return nil
+			}
+			return servePostgres(conn)
+		}
+	}
+	return serverOf(t, protocol)
+}
+
+// Where an upstream has lied about what it offers, the client does not hear of it later, and
+// the upstream does not hear a client that wants it.
+func TestUpstreamOptionalHidesLaterOffers(t *testing.T) {
+	b := newBackend(t, "smtp", []step{
+		{SendText: "220 backend ready\r\n"}, {Expect: `^EHLO .*\r\n$`}, {SendText: "250 backend\r\n"},
+		{Expect: `^RSET\r\n$`}, {SendText: "250 Ok\r\n"},
+		{Expect: `^EHLO inside\r\n$`}, {SendText: "250-backend\r\n250 STARTTLS\r\n"}, {Expect: `^NOOP\r\n$`}, {SendText: "250 Ok\r\n"},
+	})
+	j := newScripted(t, "smtp", b.address(), "policy optional")
+	serveJoints(t, j)
+	client := j.dial(t)
+	require.NoError(t, newPeer(client, nil).run([]step{
+		{Expect: `^220 backend ready\r\n$`}, {SendText: "EHLO inside\r\n"}, {Expect: `^250 backend\r\n$`},
+		{SendText: "STARTTLS\r\nNOOP\r\n"}, {Expect: `^502 5.5.1 Command not implemented\r\n250 Ok\r\n$`},
+	}))
+	require.NoError(t, client.Close())
+	require.NoError(t, b.await())
 }
 
 // refusalReasons are what a client reads about the refusals of upstream_refusal_test.go.

@@ -170,50 +170,6 @@ func TestUpstreamManagedClientCertificate(t *testing.T) {
 	require.Equal(t, []string{name}, state.PeerCertificates[0].DNSNames)
 }
 
-// A dialled server is one whose connections are the test's.
-type dialled struct {
-	ln    net.Listener
-	conns chan net.Conn
-}
-
-func newDialled(t testing.TB) *dialled {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	d := &dialled{ln, make(chan net.Conn, 100)}
-	t.Cleanup(func() { _ = ln.Close() })
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			_ = conn.SetDeadline(time.Now().Add(patience))
-			d.conns <- conn
-		}
-	}()
-	return d
-}
-
-func (d *dialled) next(t testing.TB) net.Conn {
-	t.Helper()
-	select {
-	case conn := <-d.conns:
-		t.Cleanup(func() { _ = conn.Close() })
-		return conn
-	case <-time.After(patience):
-		require.FailNow(t, "upstream was not dialled")
-		return nil
-	}
-}
-
-// requireLeft has a server say and hear something, and waits for the client's end.
-func requireLeft(t testing.TB, conn net.Conn, script []step) {
-	t.Helper()
-	require.NoError(t, newPeer(conn, nil).run(append(script[:len(script):len(script)], step{ExpectClose: true})))
-	require.NoError(t, conn.Close())
-}
-
 // newScripted makes a joint whose upstream plays the scripts of upstream_refusal_test.go.
 func newScripted(t testing.TB, protocol, address string, lines ...string) *joint {
 	t.Helper()

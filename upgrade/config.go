@@ -43,6 +43,11 @@ type Config struct {
 	// Optional lets a client that does not ask for the upgrade stay in plaintext, once
 	// it sends what only the backend can answer. Anybody on the way can make a
 	// client do that, so this protects nobody from an active attacker.
+	//
+	// For Request it lets a server that does not offer the upgrade stay in plaintext, where
+	// the protocol can go on then. The connection is for ServeUpgraded, which has a client
+	// begin a session on it. A server that offers the upgrade and fails at it is refused all
+	// the same. Dial takes no notice of it.
 	Optional bool
 
 	// PlaintextAuth lets such a client send its password in plaintext, too.

@@ -33,8 +33,8 @@ func (l *listener) Accept() (net.Conn, error) {
 
 // Dial connects to addr, asks for the upgrade as proto does, and returns the
 // connection with TLS up and the certificate verified: against the host in addr,
-// unless config.TLS names another. It ends with ctx. Nothing is left open after
-// an error.
+// unless config.TLS names another. Plaintext is an error, whatever config.Optional says. It
+// ends with ctx. Nothing is left open after an error.
 func Dial(ctx context.Context, network, addr string, proto *Protocol, config *Config) (*Conn, error) {
 	if c := newConn(nil, proto, config, true); proto == nil || c.role() == nil {
 		return nil, c.named(ErrUnsupported)
@@ -55,12 +55,13 @@ func Dial(ctx context.Context, network, addr string, proto *Protocol, config *Co
 	return conn, nil
 }
 
-// withServerName returns a copy of config that verifies the host in addr.
+// withServerName returns a copy of config that demands TLS, and verifies the host in addr.
 func withServerName(config *Config, addr string) (*Config, error) {
 	named := new(Config)
 	if config != nil {
 		*named = *config
 	}
+	named.Optional = false // whoever dials means TLS
 	if named.TLS == nil {
 		named.TLS = new(tls.Config)
 	}

@@ -27,7 +27,9 @@ func Accept(ctx context.Context, raw net.Conn, proto *Protocol, config *Config) 
 }
 
 // Request plays the client on raw: it asks for the upgrade as proto does, and
-// does the TLS handshake. Only the protocol's exact consent counts.
+// does the TLS handshake. Only the protocol's exact consent counts. A server that does not
+// offer the upgrade is ErrNotOffered, or stays in plaintext if Config.Optional allows that:
+// ask Outcome.Cleartext.
 func Request(ctx context.Context, raw net.Conn, proto *Protocol, config *Config) (*Conn, error) {
 	c := newConn(raw, proto, config, true)
 	if proto == nil {
@@ -39,7 +41,7 @@ func Request(ctx context.Context, raw net.Conn, proto *Protocol, config *Config)
 // An Outcome is how the plaintext phase of a connection ended, and what was learnt in it.
 // It was all said in plaintext, so nobody vouches for it.
 type Outcome struct {
-	Cleartext   bool // the client stays in plaintext, as Config.Optional allows
+	Cleartext   bool // the client or the server stays in plaintext, as Config.Optional allows
 	ImplicitTLS bool // the client began with a ClientHello, as Config.ImplicitTLS allows
 
 	// Hello is the name that the client gave itself.
@@ -167,13 +169,16 @@ func (c *Conn) negotiate(ctx context.Context, s *dialogue.Session) error {
 	if err == nil && !direct {
 		err = c.role()(s)
 	}
+	if errors.Is(err, ErrNotOffered) {
+		err = s.Resume(c.proto, err)
+	}
 	if c.client {
 		err = s.Hint(s.Quote(err))
 	}
 	c.plain.heard = s.Heard()
 	result := s.Result()
 	c.plain.learn(result)
-	c.raw.Unread(result.Unread)
+	c.raw.Unread(append(s.ServerGreeting(), result.Unread...))
 	c.plain.outcome.ImplicitTLS = direct
 	switch {
 	case errors.Is(err, dialogue.ErrCleartext):

@@ -14,8 +14,14 @@ import (
 // one that we have upgraded to, by Request or Dial. The client is greeted in words of our
 // own, since what the server said in plaintext is not to be relied on. What the protocol has
 // kept of it reaches the filter. Whoever made down closes it; up is the caller's, too.
+//
+// If up stays in plaintext, as Config.Optional lets it, the client is joined to it as it is,
+// and hears what it greets with: there is nothing that could be relied on more.
 func ServeUpgraded(down net.Conn, up *Conn) *Joined {
 	c := serving(down, up.proto, up.config)
+	if up.Outcome().Cleartext {
+		return join(c, dialogue.Situation{Backend: dialogue.Introduced, Cleartext: true, PlaintextAuth: true, Kept: up.plain.kept})
+	}
 	_, _ = c.Write(c.greeting()) // a client that is gone is noticed by the next Read
 	backend := dialogue.Unheard
 	if up.proto.Greeting != "" {

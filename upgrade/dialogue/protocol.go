@@ -69,6 +69,13 @@ type Protocol struct {
 	// Request plays the client. It returns nil once the server has consented.
 	Request func(*Session) error
 
+	// Resume brings a server that Request has found not to offer the upgrade (ErrNotOffered)
+	// back to where a session begins, on the same connection, so that a client in plaintext
+	// can be joined to it: see Config.Optional. What the server has greeted with is heard
+	// again; what it has answered is not, unless Resume keeps it for the filter. Nil if the
+	// protocol cannot do that, or has no way to say that the upgrade is not offered.
+	Resume func(*Session) error
+
 	// ErrorReply words the end of a session, for the reasons ErrPipelined,
 	// ErrLineTooLong, ErrTooMany, ErrMalformed, ErrPlaintext, ErrTimeout,
 	// ErrShutdown and ErrBackend. ErrBackend comes inside TLS, ErrShutdown before it, the

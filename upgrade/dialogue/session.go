@@ -44,6 +44,8 @@ type Session struct {
 	introduction []byte // what a client that stays in plaintext has established
 	cleartext    bool   // the client does
 	spoken       bool   // we have sent something
+
+	resumption
 }
 
 // NewSession makes the plaintext phase of a connection, of which in may have a method
@@ -242,6 +244,7 @@ func (s *Session) fill() error {
 	alert := s.client && s.received == 0 && n > 0 && chunk[0] == recordTypeAlert
 	s.buf = append(s.buf, chunk[:n]...)
 	s.received += n
+	s.hear(chunk[:n])
 	switch {
 	case alert:
 		return fmt.Errorf("%w: %w", ErrMalformed, ErrExpectsTLS)

@@ -8,7 +8,9 @@ const (
 	Unheard Phase = iota
 	// Greeted is a side for which the greeting is over.
 	Greeted
-	// Introduced is a client that has also told its name, as in EHLO.
+	// Introduced is a client that has also told its name, as in EHLO, or a backend that was
+	// asked for the upgrade, does not offer it, and is where a session begins again: see
+	// Protocol.Resume. If it greets, the client hears that.
 	Introduced
 )
 
@@ -22,8 +24,8 @@ type Situation struct {
 	ImplicitTLS   bool // the client began with TLS
 	Upgraded      bool // the backend is one that we have upgraded
 
-	// Kept is what Session.Keep has kept of the client's plaintext, or of the upgraded
-	// backend's. It is as little to be trusted as it was before. For a client that stays
+	// Kept is what Session.Keep has kept of the client's plaintext, or of what the backend
+	// has said when it was asked for the upgrade. It is as little to be trusted as it was before. For a client that stays
 	// in plaintext it is its introduction, in the words in which a backend is to be told.
 	Kept []byte
 

@@ -77,9 +77,12 @@ func newFilter(s dialogue.Situation) dialogue.Filter {
 		return nil
 	}
 	f := &filter{direct: s.Client == dialogue.Unheard, refusal: " BAD TLS is already active\r\n"}
-	if s.Cleartext {
+	f.noLogin = s.Cleartext && !s.PlaintextAuth
+	switch {
+	case s.Backend == dialogue.Introduced:
+		f.refusal = " BAD Unknown command\r\n" // it was not offered to us either
+	case s.Cleartext:
 		f.refusal = " BAD STARTTLS must come first\r\n"
-		f.noLogin = !s.PlaintextAuth
 	}
 	return f
 }

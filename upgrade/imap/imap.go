@@ -26,6 +26,7 @@ var Protocol = &dialogue.Protocol{
 	MaxLine:     8192,
 	Accept:      accept,
 	Request:     request,
+	Resume:      dialogue.ResumesAtOnce, // CAPABILITY changes nothing, and has its tagged answer
 	ErrorReply:  errorReply,
 	Join:        newFilter,
 	Greeting:    "* OK %s IMAP4rev1 server ready",

@@ -22,6 +22,7 @@ const maxLDAPOwed = 4 << 10
 // with their size (RFC 4422 section 3.7), of which the first octet is 0.
 type filter struct {
 	passwords bool // may pass
+	tooLate   byte // the result of StartTLS
 
 	toPass, toDrop int64 // of the client's present message
 	toClient       int64 // of the backend's present message
@@ -43,7 +44,11 @@ func newFilter(s dialogue.Situation) dialogue.Filter {
 	if s.Upgraded {
 		return nil
 	}
-	return &filter{passwords: !s.Cleartext || s.PlaintextAuth}
+	f := &filter{passwords: !s.Cleartext || s.PlaintextAuth, tooLate: ldapOperationsError}
+	if s.Backend == dialogue.Introduced {
+		f.tooLate = ldapProtocolError // as the backend has said to us
+	}
+	return f
 }
 
 // Start implements Filter.
@@ -117,7 +122,7 @@ func (f *filter) refusal(m *ldapMessage) (code byte, err error) {
 		case err != nil:
 			return 0, err
 		case name == ldapStartTLS:
-			return ldapSecondStartTLS(m)
+			return f.secondStartTLS(m)
 		}
 	}
 	if f.passwords {
@@ -130,19 +135,19 @@ func (f *filter) refusal(m *ldapMessage) (code byte, err error) {
 	return code, err
 }
 
-// ldapSecondStartTLS is the result of StartTLS where it is too late. Controls that are
+// secondStartTLS is the result of StartTLS where it is too late. Controls that are
 // long are not looked at.
-func ldapSecondStartTLS(m *ldapMessage) (code byte, err error) {
+func (f *filter) secondStartTLS(m *ldapMessage) (code byte, err error) {
 	switch controls := m.controls; {
 	case m.size > dialogue.MaxFiltered:
-		return ldapOperationsError, nil
+		return f.tooLate, nil
 	case int64(len(controls.b)) < controls.size:
 		return 0, errBERShort
 	}
 	if critical, _ := m.criticalControl(); critical {
 		return ldapUnavailableCriticalExtension, nil
 	}
-	return ldapOperationsError, nil
+	return f.tooLate, nil
 }
 
 // payOwed sends our own responses where the backend is not amid a message.

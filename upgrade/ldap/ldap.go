@@ -26,6 +26,7 @@ var Protocol = &dialogue.Protocol{
 	Match:      match,
 	Accept:     accept,
 	Request:    request,
+	Resume:     dialogue.ResumesAtOnce, // our messageID is free again (RFC 4511 section 4.1.1.1)
 	ErrorReply: errorReply,
 	Join:       newFilter,
 

@@ -58,9 +58,12 @@ func newFilter(s dialogue.Situation) dialogue.Filter {
 		return nil // it offers no upgrade any more, and is a client's own server
 	}
 	f := &filter{direct: s.Client == dialogue.Unheard, refusal: "502 TLS is active already\r\n"}
-	if s.Cleartext {
+	f.refuseAuth = s.Cleartext && !s.PlaintextAuth
+	switch {
+	case s.Backend == dialogue.Introduced:
+		f.refusal = unknownCommand + "\r\n" // it was not offered to us either
+	case s.Cleartext:
 		f.refusal = "502 STARTTLS must come first\r\n"
-		f.refuseAuth = !s.PlaintextAuth
 	}
 	f.Init(f, rules)
 	return f

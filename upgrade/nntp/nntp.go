@@ -27,6 +27,7 @@ var Protocol = &dialogue.Protocol{
 	ALPN:        []string{"nntp", "nnsp"},
 	Accept:      accept,
 	Request:     request,
+	Resume:      dialogue.ResumesAtOnce, // CAPABILITIES changes nothing (RFC 3977 section 5.2)
 	ErrorReply:  errorReply,
 	Join:        newFilter,
 	Greeting:    "200 %s NNTP server ready",

@@ -46,7 +46,10 @@ func newFilter(s dialogue.Situation) dialogue.Filter {
 		return nil
 	}
 	f := &filter{direct: s.Client == dialogue.Unheard, refusal: "-ERR Command not permitted when TLS active\r\n"}
-	if s.Cleartext {
+	switch {
+	case s.Backend == dialogue.Introduced:
+		f.refusal = "-ERR Unknown command\r\n" // it was not offered to us either
+	case s.Cleartext:
 		f.refusal = "-ERR STLS must come first\r\n"
 	}
 	f.Init(f, pop3Rules)

@@ -26,6 +26,7 @@ var Protocol = &dialogue.Protocol{
 	CheckGreeting: checkGreeting,
 	Accept:        accept,
 	Request:       request,
+	Resume:        dialogue.ResumesAtOnce, // CAPA and STLS leave the AUTHORIZATION state as it was
 	ErrorReply:    errorReply,
 	Join:          newFilter,
 	Greeting:      "+OK %s POP3 server ready",

@@ -10,8 +10,8 @@ import (
 
 func newFilter(s dialogue.Situation) dialogue.Filter {
 	switch {
-	case s.Upgraded:
-		return new(postgresInside)
+	case s.Upgraded, s.Backend == dialogue.Introduced:
+		return new(postgresInside) // has been asked for TLS, and takes no second SSLRequest
 	case !s.Cleartext:
 		return postgresFirst{}
 	case s.PlaintextAuth:

@@ -29,6 +29,7 @@ var Protocol = &dialogue.Protocol{
 	Match:      match,
 	Accept:     accept,
 	Request:    request,
+	Resume:     dialogue.ResumesAtOnce, // behind N the server waits for a StartupMessage
 	ErrorReply: errorReply,
 	Join:       newFilter,
 

@@ -8,11 +8,11 @@ import (
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 )
 
-// postgresInside makes a server inside TLS look like one without. A client's wish
-// for encryption is answered here, for the server would take a second SSLRequest
-// for an attack; and mechanisms with channel binding are taken from the server's
-// list: libpq in plaintext ends the connection when it sees one, and a client whose
-// TLS ends here would bind to another certificate than the server's.
+// postgresInside makes a server that has been asked for TLS, and has it or not, look like
+// one without. A client's wish for encryption is answered here, for the server would take
+// a second SSLRequest for an attack; and mechanisms with channel binding are taken from the
+// server's list: libpq in plaintext ends the connection when it sees one, and a client
+// whose TLS ends here would bind to another certificate than the server's.
 type postgresInside struct {
 	wishes  int
 	started bool

@@ -57,8 +57,11 @@ func newFilter(s dialogue.Situation) dialogue.Filter {
 	if s.Upgraded {
 		return nil
 	}
-	f := &filter{greeted: s.Cleartext, refusal: `"TLS is already active."`}
-	if s.Cleartext {
+	f := &filter{greeted: s.Cleartext && s.Client != dialogue.Unheard, refusal: `"TLS is already active."`}
+	switch {
+	case s.Backend == dialogue.Introduced:
+		f.refusal = `"Unknown command."` // it was not offered to us either
+	case s.Cleartext:
 		f.refusal = `"STARTTLS must come first."`
 	}
 	f.Init(f, rules)

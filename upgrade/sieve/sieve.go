@@ -30,6 +30,7 @@ var Protocol = &dialogue.Protocol{
 	MaxLine:     8192,
 	Accept:      accept,
 	Request:     request,
+	Resume:      dialogue.ResumesAtOnce, // nothing was asked: the greeting has all capabilities
 	ErrorReply:  errorReply,
 	Join:        newFilter,
 

@@ -45,6 +45,8 @@ type filter struct {
 	lmtp   bool
 	direct bool // the client is to have the greeting
 
+	tooLate string // for STARTTLS
+
 	plain        bool   // the client stays in plaintext,
 	introduction []byte // and has introduced itself,
 	refuseAuth   bool   // but may not authenticate
@@ -67,7 +69,13 @@ func newFilter(s dialogue.Situation, lmtp bool) dialogue.Filter {
 	if s.Upgraded {
 		return nil // it offers no upgrade any more, and is a client's own server
 	}
-	f := &filter{lmtp: lmtp, direct: s.Client == dialogue.Unheard, plain: s.Cleartext}
+	f := &filter{lmtp: lmtp, direct: s.Client == dialogue.Unheard, plain: s.Cleartext, tooLate: "503 5.5.1 TLS already started\r\n"}
+	switch {
+	case s.Backend == dialogue.Introduced:
+		f.tooLate = "502 5.5.1 Command not implemented\r\n" // it was not offered to us either
+	case s.Cleartext:
+		f.tooLate = "503 5.5.1 STARTTLS must come first\r\n"
+	}
 	if s.Client == dialogue.Introduced {
 		f.introduction = s.Kept
 	}
@@ -265,7 +273,7 @@ func (f *filter) Command(x *dialogue.Exchange, verb string, line []byte) {
 	}
 	switch verb {
 	case "STARTTLS":
-		f.secondSTARTTLS(x)
+		f.Refuse(x, f.tooLate) // a backend that has TLS of its own would accept it
 	case "EHLO", "LHLO":
 		f.Forward(x, "EHLO", line)
 	case "MAIL", "RCPT", "RSET":
@@ -285,16 +293,6 @@ func (f *filter) Command(x *dialogue.Exchange, verb string, line []byte) {
 // pass on what it knows of a recipient.
 func forwardsRecipient(line []byte) bool {
 	return strings.Contains(dialogue.UpperASCII(line), "XRCPTFORWARD=")
-}
-
-// secondSTARTTLS refuses it ourselves, since a backend that has TLS of its own
-// would accept it.
-func (f *filter) secondSTARTTLS(x *dialogue.Exchange) {
-	if f.plain {
-		f.Refuse(x, "503 5.5.1 STARTTLS must come first\r\n")
-		return
-	}
-	f.Refuse(x, "503 5.5.1 TLS already started\r\n")
 }
 
 // chunkBits is how large the size of a chunk may be: Exim takes it modulo 2^32, and others

@@ -30,6 +30,7 @@ var Protocol = &dialogue.Protocol{
 	ALPN:        []string{"smtp", "esmtp", "submission"},
 	Accept:      func(s *dialogue.Session) error { return accept(s, "EHLO", "ESMTP ready") },
 	Request:     func(s *dialogue.Session) error { return request(s, "EHLO") },
+	Resume:      resume,
 	ErrorReply:  errorReply,
 	Join:        func(s dialogue.Situation) dialogue.Filter { return newFilter(s, false) },
 	Greeting:    "220 %s ESMTP",
@@ -48,6 +49,7 @@ var LMTP = &dialogue.Protocol{
 	ALPN:        []string{"lmtp", "smtp", "esmtp"},
 	Accept:      func(s *dialogue.Session) error { return accept(s, "LHLO", "LMTP ready") },
 	Request:     func(s *dialogue.Session) error { return request(s, "LHLO") },
+	Resume:      resume,
 	ErrorReply:  errorReply,
 	Join:        func(s dialogue.Situation) dialogue.Filter { return newFilter(s, true) },
 	Greeting:    "220 %s LMTP",
@@ -189,6 +191,16 @@ func request(s *dialogue.Session, hello string) error {
 		return err
 	}
 	_, err = smtpExpect(s, "220", dialogue.ErrRefused)
+	return err
+}
+
+// resume lets the server forget our EHLO as far as it can: RSET clears all but the name
+// (RFC 5321 section 4.1.1.5), which the client's own EHLO replaces.
+func resume(s *dialogue.Session) error {
+	if err := s.Reply("RSET"); err != nil {
+		return err
+	}
+	_, err := smtpExpect(s, "250", dialogue.ErrRefused)
 	return err
 }
 

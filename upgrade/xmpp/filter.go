@@ -26,6 +26,8 @@ type filter struct {
 	features        bool // inside them
 	offer           int  // depth of starttls in them; 0: not inside it
 	warned          bool
+
+	open *openStream // which the client has yet to join, or nil
 }
 
 func newFilter(s dialogue.Situation) dialogue.Filter {
@@ -33,7 +35,11 @@ func newFilter(s dialogue.Situation) dialogue.Filter {
 		return nil
 	}
 	deep := xmppStream{maxDepth: maxXMPPNesting}
-	return &filter{hostname: s.Options.Hostname, client: deep, backend: deep}
+	f := &filter{hostname: s.Options.Hostname, client: deep, backend: deep}
+	if s.Backend == dialogue.Introduced {
+		f.open = &openStream{domain: s.Options.PeerName, heard: s.Kept}
+	}
+	return f
 }
 
 // Start implements Filter.
@@ -54,6 +60,8 @@ func (f *filter) FromClient(x *dialogue.Exchange, b []byte) int {
 		f.end(x, xmppStreamError(err))
 	case t.size == 0:
 		return 0
+	case f.open != nil:
+		f.join(x, t)
 	case t.kind != xmppStart:
 		x.ToBackend(b[:t.size])
 	case t.depth <= 1 && t.is(xmppTLS, "starttls"):
@@ -79,6 +87,13 @@ func xmppBounded(stream *xmppStream, b []byte) (xmppToken, error) {
 
 // FromBackend implements Filter.
 func (f *filter) FromBackend(x *dialogue.Exchange, b []byte) int {
+	if f.open != nil {
+		return f.early(x, b)
+	}
+	return f.fromBackend(x, b)
+}
+
+func (f *filter) fromBackend(x *dialogue.Exchange, b []byte) int {
 	f.spoke = true
 	t, err := xmppBounded(&f.backend, b)
 	switch {

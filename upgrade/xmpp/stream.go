@@ -13,6 +13,7 @@ import (
 var (
 	errXMPPRestricted = fmt.Errorf("%w: comment, DTD or processing instruction", dialogue.ErrMalformed)
 	errXMPPNamespace  = fmt.Errorf("%w: not a stream of jabber:client", dialogue.ErrMalformed)
+	errXMPPHost       = fmt.Errorf("%w: not a domain of the server's", dialogue.ErrMalformed)
 	errXMPPVersion    = fmt.Errorf("%w: version below 1.0", dialogue.ErrMalformed)
 	errXMPPElement    = fmt.Errorf("%w: unknown element", dialogue.ErrMalformed)
 	errXMPPPolicy     = fmt.Errorf("%w: more than is allowed", dialogue.ErrMalformed)

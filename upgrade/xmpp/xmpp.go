@@ -31,6 +31,7 @@ var Protocol = &dialogue.Protocol{
 	Match:      match,
 	Accept:     accept,
 	Request:    request,
+	Resume:     (*dialogue.Session).KeepHeard, // for a client that opens a stream to the same domain
 	ErrorReply: errorReply,
 	Join:       newFilter,
 }
@@ -163,6 +164,8 @@ func xmppStreamError(why error) string {
 		condition = "restricted-xml"
 	case errors.Is(why, errXMPPNamespace):
 		condition = "invalid-namespace"
+	case errors.Is(why, errXMPPHost):
+		condition = "host-unknown"
 	case errors.Is(why, errXMPPVersion):
 		condition = "unsupported-version"
 	case errors.Is(why, errXMPPElement):

@@ -95,6 +95,13 @@ func setSituation(config *upgrade.Config, s *dialogue.Situation, name, value str
 		s.ImplicitTLS, s.Client = true, dialogue.Unheard
 	case "introduction":
 		s.Client, s.Kept = dialogue.Introduced, []byte(value+"\r\n")
+	case "not_offered":
+		s.Client, s.Backend, s.Cleartext, s.PlaintextAuth = dialogue.Unheard, dialogue.Introduced, true, true
+		config.TLS.ServerName = "mail.example.com"
+	case "heard":
+		heard, err := strconv.Unquote(value)
+		s.Kept = []byte(heard)
+		return err == nil
 	default:
 		return false
 	}

@@ -59,10 +59,13 @@ func (d *Dialogue) roleConfig(p *upgrade.Protocol, client bool) (*upgrade.Config
 }
 
 // checkRest reads what the negotiation has left: of a client that stays in plaintext all
-// that it has said last, else nothing but the beginning of TLS.
+// that it has said last, of a server that does what it has greeted with, else nothing but
+// the beginning of TLS.
 func (d *Dialogue) checkRest(conn *upgrade.Conn, client bool) error {
 	var want []byte
 	switch {
+	case d.outcome == "cleartext" && client:
+		want = d.greeting()
 	case d.outcome == "cleartext":
 		want = d.Steps[len(d.Steps)-1].Data
 	case !client:
@@ -76,6 +79,17 @@ func (d *Dialogue) checkRest(conn *upgrade.Conn, client bool) error {
 		return fmt.Errorf("left %q, not %q", rest, want)
 	}
 	return nil
+}
+
+// greeting is what the server has said before the client has.
+func (d *Dialogue) greeting() (all []byte) {
+	for _, s := range d.Steps {
+		if s.Who == 'C' {
+			break
+		}
+		all = append(all, s.Data...)
+	}
+	return all
 }
 
 func (d *Dialogue) checkFacts(conn *upgrade.Conn, client bool) error {
