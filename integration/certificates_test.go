@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -202,4 +203,37 @@ func TestCertificateOfAManager(t *testing.T) {
 	]`, manager.URL))
 	p := s.requireUpgraded(t, &tls.Config{InsecureSkipVerify: true}, step{SNI: "mail.example.com"})
 	require.Equal(t, own.Certificate[0], p.tls.ConnectionState().PeerCertificates[0].Raw)
+}
+
+// The keys of session tickets are those of the tls app, where it has some: they outlive
+// a reload.
+func TestTicketKeysOfTheTLSApp(t *testing.T) {
+	for name, c := range map[string]struct {
+		tickets         string
+		again, reloaded bool
+	}{
+		"none":        {`null`, true, false},
+		"standard":    {`{"key_source": {"provider": "standard"}}`, true, true},
+		"distributed": {`{"key_source": {"provider": "distributed"}}`, true, true},
+		"disabled":    {`{"disabled": true}`, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			i := newInstance(t)
+			t.Cleanup(func() { require.NoError(t, caddy.Stop()) })
+			s := newNamedSite(t, "mail.example.com")
+			load := func(greeting string) {
+				s.lines = []string{"greeting " + greeting}
+				i.loadChanged(i.caddyfile(s.String()), func(tlsApp map[string]any) { tlsApp["session_tickets"] = json.RawMessage(c.tickets) })
+			}
+			load("first")
+			i.awaitCertificates("mail.example.com")
+			config := i.trust()
+			config.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+			resumed := func() bool { return s.requireUpgraded(t, config, step{}).tls.ConnectionState().DidResume }
+			require.False(t, resumed())
+			require.Equal(t, c.again, resumed())
+			load("second")
+			require.Equal(t, c.reloaded, resumed())
+		})
+	}
 }

@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,14 +16,6 @@ import (
 )
 
 const startTimeout = testkit.StartTimeout
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if caddyBuild.dir != "" {
-		os.RemoveAll(caddyBuild.dir)
-	}
-	os.Exit(code)
-}
 
 // need skips the test, visibly, when a program is missing. With INTEROP=required,
 // as in CI, it fails instead: a skipped test must not look like a passed one.
@@ -98,38 +89,6 @@ func freeAddrOn(t testing.TB, ip string) string {
 	return net.JoinHostPort(ip, port(t, freeAddr(t)))
 }
 
-// caddyBuild is the Caddy under test, built at most once in a run.
-var caddyBuild struct {
-	once sync.Once
-	dir  string
-	path string
-	err  error
-}
-
-// caddyBinary returns a Caddy with this plugin: that of CADDY_BIN, or ./cmd/caddy.
-func caddyBinary(t testing.TB) string {
-	t.Helper()
-	if path := os.Getenv("CADDY_BIN"); path != "" {
-		return path
-	}
-	caddyBuild.once.Do(buildCaddy)
-	require.NoError(t, caddyBuild.err)
-	return caddyBuild.path
-}
-
-func buildCaddy() {
-	caddyBuild.dir, caddyBuild.err = os.MkdirTemp("", "l4starttls-caddy")
-	if caddyBuild.err != nil {
-		return
-	}
-	caddyBuild.path = filepath.Join(caddyBuild.dir, "caddy")
-	cmd := exec.Command("go", "build", "-o", caddyBuild.path, "./cmd/caddy")
-	cmd.Dir = ".."
-	if out, err := cmd.CombinedOutput(); err != nil {
-		caddyBuild.err = fmt.Errorf("building caddy: %w\n%s", err, out)
-	}
-}
-
 // caddyServer is a running Caddy, with a storage and a local CA of its own.
 type caddyServer struct {
 	*process
@@ -154,17 +113,30 @@ func startCaddyWith(t testing.TB, global, layer4 string, hosts []string, addrs .
 func startCaddyfile(t testing.TB, config func(storage string) string, hosts []string, addrs ...string) *caddyServer {
 	t.Helper()
 	dir := t.TempDir()
-	c := &caddyServer{storage: filepath.Join(dir, "storage")}
-	file := writeFile(t, dir, "Caddyfile", config(c.storage))
-	cmd := exec.Command(caddyBinary(t), "run", "--adapter", "caddyfile", "--config", file)
+	storage := filepath.Join(dir, "storage")
+	c := runCaddy(t, storage, "--adapter", "caddyfile", "--config", writeFile(t, dir, "Caddyfile", config(storage)))
+	c.await(t, hosts, addrs...)
+	return c
+}
+
+// runCaddy runs Caddy with a configuration that has this storage.
+func runCaddy(t testing.TB, storage string, args ...string) *caddyServer {
+	t.Helper()
+	dir := t.TempDir()
+	cmd := exec.Command(caddyBinary(t), append([]string{"run"}, args...)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
-	c.process = startCmd(t, cmd)
+	return &caddyServer{process: startCmd(t, cmd), storage: storage}
+}
+
+// await returns when the addresses accept connections and the hosts have their
+// certificates.
+func (c *caddyServer) await(t testing.TB, hosts []string, addrs ...string) {
+	t.Helper()
 	eventually(t, startTimeout, "Caddy and its certificates", func() bool {
 		require.False(t, c.Exited(), "Caddy ended: %s", c.Log())
 		return c.ready(hosts, addrs)
 	})
-	return c
 }
 
 func caddyfile(storage, global, layer4 string) string {
