@@ -3,6 +3,7 @@ package l4starttls
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
@@ -58,6 +59,11 @@ func (u *Upstream) checkUse() error {
 	if u.Hostname != "" && !u.proto.Introduces {
 		return fmt.Errorf("hostname has no effect with protocol %q, whose clients do not tell their names; it is for: %s",
 			u.proto.Name, protocolNames(func(p *upgrade.Protocol) bool { return p.Introduces && requestable(p) }))
+	}
+	for i, id := range u.ALPN {
+		if len(id) == 0 || len(id) > 255 || slices.Contains(u.ALPN[:i], id) {
+			return fmt.Errorf("tls_alpn %q: an id must have 1 to 255 octets, and be given once", id)
+		}
 	}
 	return nil
 }

@@ -56,6 +56,10 @@ type Upstream struct {
 	// placeholders. In XMPP it is also the domain that is asked for in plaintext.
 	TLS *reverseproxy.TLSConfig `json:"tls,omitempty"`
 
+	// The ALPN ids to offer. `[]` offers none. Default: the first of those that belong to
+	// the protocol. Some servers refuse a client that offers more than one, such as Exim.
+	ALPN []string `json:"alpn,omitzero"`
+
 	// Where the Caddyfile has this handler, for errors. The adapter sets it.
 	Source string `json:"source,omitempty"`
 
@@ -175,7 +179,7 @@ func (u *Upstream) checkOptions() error {
 
 // configuresTLS reports whether anything beside the server's name is set.
 func (u *Upstream) configuresTLS() bool {
-	return !reflect.DeepEqual(*u.TLS, reverseproxy.TLSConfig{ServerName: u.TLS.ServerName})
+	return u.ALPN != nil || !reflect.DeepEqual(*u.TLS, reverseproxy.TLSConfig{ServerName: u.TLS.ServerName})
 }
 
 // Handle has the next handler reach the upstream, upgrades to it, and joins it with

@@ -2,6 +2,7 @@ package l4starttls
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -24,6 +25,7 @@ import (
 //		log                      [<name>]
 //		<an option of the protocol alone>
 //
+//		tls_alpn                 off | <ids...>
 //		tls_client_auth          <automate_name> | <cert_file> <key_file>
 //		tls_curves               <curves...>
 //		tls_insecure_skip_verify
@@ -42,7 +44,7 @@ func (u *Upstream) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	if err := eachOption(d, "starttls_upstream", []string{"tls_curves"}, u.unmarshalOption); err != nil {
+	if err := eachOption(d, "starttls_upstream", []string{"tls_alpn", "tls_curves"}, u.unmarshalOption); err != nil {
 		return err
 	}
 	return placed(u.checkCaddyfile(), u.Source)
@@ -66,6 +68,9 @@ func (u *Upstream) unmarshalOption(option string, d *caddyfile.Dispenser) error 
 	case "log":
 		return optionalArg(d, &u.Log)
 	}
+	if option == "tls_alpn" {
+		return u.unmarshalALPN(d)
+	}
 	if strings.HasPrefix(option, "tls_") {
 		if u.TLS == nil {
 			u.TLS = new(reverseproxy.TLSConfig)
@@ -80,7 +85,7 @@ func (u *Upstream) unmarshalOption(option string, d *caddyfile.Dispenser) error 
 
 func (u *Upstream) unknownOption(option string, d *caddyfile.Dispenser) error {
 	return d.Errf("unknown starttls_upstream option %q; must be one of: %s", option, withOwn("policy, passthrough, "+
-		"negotiation_timeout, handshake_timeout, hostname, log, tls_client_auth, tls_curves, tls_insecure_skip_verify, "+
+		"negotiation_timeout, handshake_timeout, hostname, log, tls_alpn, tls_client_auth, tls_curves, tls_insecure_skip_verify, "+
 		"tls_renegotiation, tls_server_name, tls_timeout, tls_trust_pool", u.Protocol))
 }
 
@@ -104,6 +109,19 @@ func (u *Upstream) unmarshalTLS(option string, d *caddyfile.Dispenser) error {
 		return u.unmarshalTrustPool(d)
 	}
 	return u.unknownOption(option, d)
+}
+
+func (u *Upstream) unmarshalALPN(d *caddyfile.Dispenser) error {
+	if err := someArgs(d, &u.ALPN); err != nil {
+		return err
+	}
+	if slices.Contains(u.ALPN, "off") {
+		if len(u.ALPN) > 1 {
+			return d.Err("tls_alpn off offers no id, and goes with none")
+		}
+		u.ALPN = []string{}
+	}
+	return nil
 }
 
 func (u *Upstream) unmarshalClientAuth(d *caddyfile.Dispenser) error {

@@ -24,6 +24,9 @@ func (u *Upstream) clientTLS(ctx caddy.Context) (*tls.Config, error) {
 	if config == nil { // all defaults
 		config = new(tls.Config)
 	}
+	if u.ALPN != nil { // else it is the protocol's
+		config.NextProtos = u.ALPN
+	}
 	name := u.TLS.ClientCertificateAutomate
 	if name == "" {
 		return config, nil

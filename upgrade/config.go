@@ -20,7 +20,8 @@ const (
 type Config struct {
 	// TLS is used for the handshake and never modified. A server needs
 	// certificates in it. For a client nil means the system's roots, and the
-	// name to verify must come from ServerName here or from Dial's address.
+	// name to verify must come from ServerName here or from Dial's address. If NextProtos
+	// is nil, a client offers the first of Protocol.ALPN; if it is empty, nothing.
 	TLS *tls.Config
 
 	// Hostname is our own name: in a server's greeting, in a client's EHLO.

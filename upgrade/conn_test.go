@@ -263,6 +263,33 @@ func TestDialReachesListener(t *testing.T) {
 	}
 }
 
+// Some servers refuse a client that offers more than one id.
+func TestClientOffersOneALPNID(t *testing.T) {
+	for _, p := range protocols {
+		for name, test := range map[string]struct{ configured, offered []string }{
+			"by default":    {nil, p.ALPN[:min(1, len(p.ALPN))]},
+			"as configured": {[]string{"a", "b"}, []string{"a", "b"}},
+			"none":          {[]string{}, nil},
+		} {
+			t.Run(p.Name+" "+name, func(t *testing.T) {
+				serverTLS, clientTLS := testTLS()
+				serverTLS, clientTLS = serverTLS.Clone(), clientTLS.Clone()
+				clientTLS.NextProtos = test.configured
+				var offered []string
+				serverTLS.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+					offered = hello.SupportedProtos
+					return nil, nil
+				}
+				near, far := testkit.TCPPair(t)
+				server, client := Server(near, &Config{TLS: serverTLS}), Client(far, &Config{TLS: clientTLS})
+				client.proto = p
+				mustStartBoth(t, server, client)
+				require.ElementsMatch(t, test.offered, offered)
+			})
+		}
+	}
+}
+
 func TestDialVerifiesTheHostOfTheAddress(t *testing.T) {
 	serverTLS, clientTLS := testTLS()
 	addr := serve(t, SMTP, &Config{TLS: serverTLS})

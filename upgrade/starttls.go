@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/l4starttls/caddy-l4-starttls/internal/prefixconn"
@@ -134,8 +135,8 @@ func RequestedName(ctx context.Context) string {
 	return name
 }
 
-// tlsConfig is the caller's, untouched, or for a client a clone that verifies
-// against the protocol's ids.
+// tlsConfig is the caller's, untouched, or for a client a clone that offers the protocol's
+// ALPN id.
 func (c *Conn) tlsConfig() (*tls.Config, error) {
 	config := c.config.TLS
 	switch {
@@ -148,7 +149,7 @@ func (c *Conn) tlsConfig() (*tls.Config, error) {
 	}
 	config = config.Clone()
 	if config.NextProtos == nil && c.proto != nil {
-		config.NextProtos = c.proto.ALPN
+		config.NextProtos = slices.Clone(c.proto.ALPN[:min(1, len(c.proto.ALPN))])
 	}
 	if config.ServerName == "" && !config.InsecureSkipVerify {
 		return nil, errors.New("no server name to verify the certificate against")

@@ -32,7 +32,8 @@ type Protocol struct {
 
 	// ALPN lists the ids that belong to the protocol, the registered one first.
 	// A client that offers ids but none of these is refused, one that offers
-	// none is served (RFC 7301 section 3.2).
+	// none is served (RFC 7301 section 3.2). As a client we offer the first one alone: a
+	// server may know that one only, and Exim refuses clients that offer more than one.
 	ALPN []string
 
 	// DirectALPN reports that a client which begins with a ClientHello must offer one
