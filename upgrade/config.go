@@ -3,6 +3,7 @@ package upgrade
 import (
 	"cmp"
 	"crypto/tls"
+	"net"
 	"time"
 
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
@@ -14,6 +15,9 @@ const (
 	DefaultHandshakeTimeout   = 15 * time.Second
 	DefaultImplicitTLSDelay   = 200 * time.Millisecond
 )
+
+// Limits bound what a peer may say before TLS.
+type Limits = dialogue.Limits
 
 // Config says how a connection is upgraded. It must not be changed while it is
 // in use; any number of connections may share it. A nil Config is an empty one.
@@ -73,10 +77,23 @@ type Config struct {
 	// HandshakeTimeout bounds the TLS handshake. Default: 15 seconds.
 	HandshakeTimeout time.Duration
 
+	// Limits bound what the peer may say before TLS. A connection that Join makes of a
+	// protocol whose backend is needed early has its own messages, commands and errors:
+	// Bytes and Idle alone bound it, and Bytes has no default if Optional is set, for then
+	// what the client says is the application's.
+	Limits Limits
+
 	// TLSAvailable, if set, is asked by a server before it grants the upgrade. If it returns
 	// false, for want of a certificate, the client is told in its protocol's words that TLS
 	// is not available for now. It may be called from several goroutines.
 	TLSAvailable func() bool
+
+	// AdmitUpgrade, if set, is asked by a server before it grants the upgrade, and before
+	// the handshake of a client that began with TLS. If it returns false, the client has
+	// had too many upgrades: it is told so in its protocol's words and may go on, or its
+	// connection ends where the protocol has no words for that. The error of a connection
+	// that ends then is ErrTooManyUpgrades as well. It may be called from several goroutines.
+	AdmitUpgrade func(client net.Addr) bool
 
 	// Warn, if set, is told what an administrator should change at a backend,
 	// such as a backend that refuses passwords for want of TLS. It may be called
@@ -95,6 +112,7 @@ func (c *Config) options(proto *Protocol) *dialogue.Options {
 		Own:           c.Options,
 		TLSAvailable:  c.TLSAvailable,
 		Declared:      proto.Options,
+		Limits:        c.Limits,
 	}
 	if c.TLS != nil {
 		o.PeerName = c.TLS.ServerName

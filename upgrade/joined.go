@@ -103,7 +103,11 @@ func join(c *Conn, s dialogue.Situation) *Joined {
 	if c.proto.Join != nil && (c.tls.Load() != nil || !c.config.Passthrough || s.Cleartext) {
 		filter = c.proto.Join(s)
 	}
-	return newJoined(c, filter)
+	j := newJoined(c, filter)
+	if c.proto.EarlyDial && filter != nil {
+		j.awaitUpgrade(s.Cleartext)
+	}
+	return j
 }
 
 func newJoined(c *Conn, filter dialogue.Filter) *Joined {
@@ -114,10 +118,7 @@ func newJoined(c *Conn, filter dialogue.Filter) *Joined {
 	case j.x.Detached():
 		j.readDirect.Store(true)
 		j.writeDirect.Store(true)
-	case c.proto.EarlyDial:
-		c.patience.begin()
-		j.limits.plaintext = time.Now().Add(c.config.negotiationTimeout())
-	case j.x.Held():
+	case j.x.Held() && !c.proto.EarlyDial:
 		c.patience.begin()
 		j.limits.greeting = time.Now().Add(c.config.negotiationTimeout())
 	default:

@@ -15,6 +15,9 @@ const drainLimit = 30 * time.Second
 type readLimits struct {
 	caller    time.Time // that of SetReadDeadline
 	plaintext time.Time // until then a client must have asked for the upgrade
+	idle      time.Time // and until then have said something
+	bytes     int       // how much it may say before, or 0 for no bound; and how much it has said
+	said      int
 	greeting  time.Time // until then the backend must have greeted
 	draining  bool      // the backend has ended
 	drained   time.Time // until then the client must have said something
@@ -25,7 +28,7 @@ type readLimits struct {
 
 // earliest is the first of them, or zero.
 func (l *readLimits) earliest() (first time.Time) {
-	for _, t := range []time.Time{l.caller, l.plaintext, l.greeting, l.drained, l.last} {
+	for _, t := range []time.Time{l.caller, l.plaintext, l.idle, l.greeting, l.drained, l.last} {
 		if !t.IsZero() && (first.IsZero() || t.Before(first)) {
 			first = t
 		}
@@ -44,6 +47,58 @@ func (j *Joined) applyLimits() {
 	}
 	j.limits.applied = !limit.IsZero()
 	_ = j.conn.raw.SetReadDeadline(limit)
+}
+
+// awaitUpgrade bounds what a client does before it asks for the upgrade, where the backend
+// is there already. What a client says that may stay in plaintext is the application's, and
+// has no bound unless there is one in the configuration.
+func (j *Joined) awaitUpgrade(optional bool) {
+	config := j.conn.config
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.limits.plaintext = time.Now().Add(config.negotiationTimeout())
+	j.limits.bytes = config.Limits.Bytes
+	if !optional {
+		j.limits.bytes = config.Limits.ForProtocol(j.conn.proto).Bytes
+	}
+	j.stillIdle()
+	j.applyLimits()
+}
+
+// stillIdle begins the time anew in which a client must say something; the caller holds mu.
+func (j *Joined) stillIdle() {
+	if idle := j.conn.config.Limits.Idle; idle > 0 {
+		j.limits.idle = time.Now().Add(idle)
+		j.applyLimits()
+	}
+}
+
+// endAwait ends what awaitUpgrade has begun; the caller holds mu.
+func (j *Joined) endAwait() {
+	j.limits.plaintext, j.limits.idle, j.limits.bytes = time.Time{}, time.Time{}, 0
+}
+
+// roomBefore keeps a Read from taking more than a client may say before it asks for the
+// upgrade: what is behind the request does not count. An octet beyond the bound is read to
+// see that there is one. The caller holds mu.
+func (j *Joined) roomBefore(room int) int {
+	if j.limits.bytes == 0 {
+		return room
+	}
+	return min(room, max(1, j.limits.bytes-j.limits.said))
+}
+
+// saidBefore notes what a client has said that has not asked for the upgrade, and ends the
+// session if that is too much; the caller holds mu.
+func (j *Joined) saidBefore(octets int) {
+	if j.limits.plaintext.IsZero() {
+		return
+	}
+	j.stillIdle()
+	j.limits.said += octets
+	if j.limits.bytes > 0 && j.limits.said > j.limits.bytes {
+		j.endAs(ErrTooMany)
+	}
 }
 
 // progressed notes that the client has said something; the caller holds mu.
@@ -77,7 +132,7 @@ func (j *Joined) timedOut(err error) (n int, why error, done bool) {
 	now := time.Now()
 	passed := func(t time.Time) bool { return !t.IsZero() && !now.Before(t) }
 	switch {
-	case passed(j.limits.plaintext):
+	case passed(j.limits.plaintext), passed(j.limits.idle):
 		j.endAs(ErrTimeout)
 	case passed(j.limits.greeting):
 		j.limits.greeting = time.Time{}

@@ -47,7 +47,7 @@ func (j *Joined) step(p []byte) (n int, err error, done bool) {
 		return 0, net.ErrClosed, true
 	}
 	n, err, done = j.advance(p)
-	room := j.x.Room(len(p))
+	room := j.roomBefore(j.x.Room(len(p)))
 	if j.clientErr != nil {
 		room = 0
 	}
@@ -84,7 +84,8 @@ func (j *Joined) advance(p []byte) (n int, err error, done bool) {
 	case j.clientErr != nil && (!j.x.Held() || !j.x.HasFromClient()):
 		return j.endClient(p)
 	case j.x.Detached() && !j.x.WantsUpgrade():
-		j.limits.plaintext, j.limits.greeting = time.Time{}, time.Time{}
+		j.endAwait()
+		j.limits.greeting = time.Time{}
 		j.applyLimits()
 		j.readDirect.Store(true)
 	}
@@ -131,6 +132,7 @@ func (j *Joined) readClient(p []byte) (n int, err error, done bool) {
 		return j.unread(err, woken)
 	}
 	j.progressed()
+	j.saidBefore(n)
 	n = j.x.ClientSays(p[:n], p)
 	j.mu.Unlock()
 	if ferr := j.flush(); ferr != nil && n == 0 {
@@ -199,15 +201,22 @@ func (j *Joined) awaitBackend() (n int, err error, done bool) {
 func (j *Joined) upgradeNow() error {
 	j.writing.Lock()
 	defer j.writing.Unlock()
+	admitted := j.conn.admitUpgrade()
 	j.mu.Lock()
 	behind, goAhead := j.x.TakeUpgrade()
+	if !admitted {
+		defer j.mu.Unlock()
+		j.endAs(ErrTooManyUpgrades)
+		return nil
+	}
 	j.upgrading = true
 	j.mu.Unlock()
 	j.conn.negotiatedIn(time.Since(j.begun))
 	err := j.conn.startTLS(context.Background(), behind, goAhead)
 	j.mu.Lock()
 	j.upgrading = false
-	j.limits.plaintext, j.limits.applied = time.Time{}, true
+	j.endAwait()
+	j.limits.applied = true
 	j.applyLimits()
 	j.mu.Unlock()
 	if err != nil {

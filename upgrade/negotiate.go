@@ -123,9 +123,12 @@ func (c *Conn) playPlaintext(ctx context.Context) error {
 	if err := c.Err(); err != nil {
 		return err
 	}
-	s := dialogue.NewSession(c.proto, c.config.options(c.proto), c.raw, c.raw, c.client)
+	in := &plainReader{Conn: c.raw, ctx: ctx, idle: c.config.Limits.Idle}
+	options := c.config.options(c.proto)
+	options.AdmitUpgrade = c.admitUpgrade
+	s := dialogue.NewSession(c.proto, options, in, c.raw, c.client)
 	begun := time.Now()
-	err := interrupted(ctx, c.negotiate(ctx, s))
+	err := interrupted(ctx, c.negotiate(s, in))
 	c.plain.outcome.NegotiationTime = time.Since(begun)
 	c.publishOutcome()
 	if err == nil && !stop() {
@@ -136,7 +139,7 @@ func (c *Conn) playPlaintext(ctx context.Context) error {
 	}
 	if err != nil {
 		c.refuse(s, err)
-		c.spoil(err)
+		c.spoil(withLimit(s, err))
 	}
 	return c.Err()
 }
@@ -160,13 +163,15 @@ func (c *Conn) role() func(*dialogue.Session) error {
 
 // negotiate plays the role that the connection has, up to the boundary. What the session
 // has read and not consumed goes back in front of the connection.
-func (c *Conn) negotiate(ctx context.Context, s *dialogue.Session) error {
-	deadline := time.Now().Add(c.config.negotiationTimeout())
-	if err := errors.Join(c.raw.SetDeadline(deadline), context.Cause(ctx)); err != nil {
-		return err // a context that ended before had its own deadline overwritten
+func (c *Conn) negotiate(s *dialogue.Session, in *plainReader) error {
+	if err := in.begin(time.Now().Add(c.config.negotiationTimeout())); err != nil {
+		return err
 	}
-	direct, err := c.beginsWithTLS(ctx, s, deadline)
-	if err == nil && !direct {
+	direct, err := c.beginsWithTLS(s, in)
+	switch {
+	case direct && !c.admitUpgrade():
+		err = ErrTooManyUpgrades
+	case err == nil && !direct:
 		err = c.role()(s)
 	}
 	if errors.Is(err, ErrNotOffered) {
@@ -219,22 +224,21 @@ func (c *Conn) grant(goAhead []byte) error {
 // beginsWithTLS looks for a ClientHello in place of the negotiation. Where the server
 // speaks first, a client that waits for the greeting sends nothing, and has it after
 // a moment, of which the deadline of the whole phase takes no notice.
-func (c *Conn) beginsWithTLS(ctx context.Context, s *dialogue.Session, deadline time.Time) (bool, error) {
+func (c *Conn) beginsWithTLS(s *dialogue.Session, in *plainReader) (bool, error) {
 	if c.client || !c.config.ImplicitTLS {
 		return false, nil
 	}
 	if c.proto.ServerFirst {
-		_ = c.raw.SetReadDeadline(time.Now().Add(c.config.implicitTLSDelay()))
+		until := in.until
+		defer func() { in.setUntil(until) }()
+		in.setUntil(time.Now().Add(c.config.implicitTLSDelay()))
 	}
-	err := context.Cause(ctx)
+	err := context.Cause(in.ctx)
 	if err == nil {
 		err = s.Fill()
 	}
-	if c.proto.ServerFirst {
-		_ = c.raw.SetReadDeadline(deadline)
-		if errors.Is(err, ErrTimeout) {
-			return false, context.Cause(ctx)
-		}
+	if c.proto.ServerFirst && errors.Is(err, ErrTimeout) {
+		return false, context.Cause(in.ctx)
 	}
 	return err == nil && s.Buffered()[0] == dialogue.RecordTypeHandshake, err
 }
@@ -260,7 +264,7 @@ func cancelled(err error) bool {
 // refuse says to a client why its session ends, in its protocol's words, unless TLS is
 // what it waits for.
 func (c *Conn) refuse(s *dialogue.Session, why error) {
-	if c.client || peerIsGone(why) || cancelled(why) || errors.Is(why, ErrNotTLS) || errors.Is(why, dialogue.ErrHandshake) {
+	if c.client || c.plain.outcome.ImplicitTLS || peerIsGone(why) || cancelled(why) || errors.Is(why, ErrNotTLS) || errors.Is(why, dialogue.ErrHandshake) {
 		return
 	}
 	var words []byte
@@ -284,13 +288,14 @@ func (c *Conn) sayLast(words []byte) {
 }
 
 // drain ends our half and discards what the peer still sends, for a bounded
-// time and number of reads.
+// time and number of reads. It has little room for that: a flood of clients that are refused
+// is met here.
 func (c *Conn) drain() {
 	if c.raw.CloseWrite() != nil {
 		return
 	}
-	scratch := make([]byte, 16<<10)
-	for range 64 {
+	scratch := make([]byte, 1<<10)
+	for range 1 << 10 {
 		if _, err := c.raw.Read(scratch); err != nil {
 			return
 		}

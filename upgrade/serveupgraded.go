@@ -3,6 +3,7 @@ package upgrade
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -34,12 +35,28 @@ func ServeUpgraded(down net.Conn, up *Conn) *Joined {
 // its protocol and with the kind of failure that why is, but nothing that the
 // server said. It ends our half of down and gives the client a moment to read, but
 // does not close it.
+//
+// If why is ErrTooManyConnections, it is for a server's client, which is told that it has
+// too many: in place of the greeting, or in answer to its first request if that comes
+// within two seconds. One that began with TLS, as Config.ImplicitTLS allows, is told
+// nothing.
 func RejectClient(down net.Conn, proto *Protocol, config *Config, why error) {
 	c := serving(down, proto, config)
-	s := dialogue.NewSession(proto, c.config.options(proto), c.raw, c.raw, false)
-	why = dialogue.Unavailable{Cause: why}
+	in := &plainReader{Conn: c.raw, ctx: context.Background()}
+	s := dialogue.NewSession(proto, c.config.options(proto), in, c.raw, false)
+	patience, tooMany := c.config.negotiationTimeout(), errors.Is(why, ErrTooManyConnections)
+	if tooMany {
+		patience = drainTimeout
+	} else {
+		why = dialogue.Unavailable{Cause: why}
+	}
+	_ = in.begin(time.Now().Add(patience))
+	if tooMany {
+		if direct, _ := c.beginsWithTLS(s, in); direct {
+			return
+		}
+	}
 	if proto.Reject != nil {
-		_ = down.SetDeadline(time.Now().Add(c.config.negotiationTimeout()))
 		if why = proto.Reject(s, why); why == nil {
 			why = ErrQuit // it has had its answer
 		}
@@ -54,6 +71,7 @@ func serving(down net.Conn, proto *Protocol, config *Config) *Conn {
 	c.negotiated.Store(true)
 	named := *c.config
 	named.Hostname = c.upgradedName()
+	named.Limits = Limits{} // which are those of the server that was upgraded to
 	c.config = &named
 	return c
 }

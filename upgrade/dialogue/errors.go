@@ -23,6 +23,14 @@ var (
 	// ErrTooMany means too many commands, refused commands or bytes before TLS.
 	ErrTooMany = errors.New("too much before TLS")
 
+	// ErrTooManyConnections means that the client has too many connections at once. That is
+	// for whoever has made the connection to find out.
+	ErrTooManyConnections = errors.New("too many connections of the client's")
+
+	// ErrTooManyUpgrades means that the client has asked for more upgrades than it may, as
+	// Options.AdmitUpgrade says.
+	ErrTooManyUpgrades = errors.New("too many upgrades of the client's")
+
 	// ErrMalformed means bytes that the protocol has no meaning for.
 	ErrMalformed = errors.New("malformed input")
 

@@ -23,6 +23,11 @@ type Options struct {
 	// TLSAvailable reports whether there is a certificate to do TLS with. Nil if there is.
 	TLSAvailable func() bool
 
+	// AdmitUpgrade reports whether the client may have another upgrade. Nil if it may.
+	AdmitUpgrade func() bool
+
+	Limits Limits
+
 	Declared []Option // the protocol's
 }
 

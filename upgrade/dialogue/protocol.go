@@ -40,7 +40,8 @@ type Protocol struct {
 	// of the ids.
 	DirectALPN bool
 
-	// MaxLine bounds a line or message before TLS, in octets. Default: 4096.
+	// MaxLine bounds a line or message before TLS, in octets, unless Limits.Message does.
+	// Default: 4096.
 	MaxLine int
 
 	// Options are those of a configuration that this protocol alone has.
@@ -79,9 +80,9 @@ type Protocol struct {
 
 	// ErrorReply words the end of a session, for the reasons ErrPipelined,
 	// ErrLineTooLong, ErrTooMany, ErrMalformed, ErrPlaintext, ErrTimeout,
-	// ErrShutdown and ErrBackend. ErrBackend comes inside TLS, ErrShutdown before it, the
-	// others may come in either phase. Nil, or an empty answer, ends the session without a
-	// word.
+	// ErrShutdown, ErrTooManyConnections and ErrBackend. ErrBackend comes inside TLS,
+	// ErrShutdown before it, ErrTooManyConnections in place of the greeting, the others may
+	// come in either phase. Nil, or an empty answer, ends the session without a word.
 	ErrorReply func(s *Session, why error) []byte
 
 	// Join makes the filter that joins a client to a backend. Nil, or a nil filter, if

@@ -3,17 +3,7 @@ package dialogue
 import (
 	"bytes"
 	"cmp"
-	"fmt"
 	"io"
-)
-
-// Limits of the plaintext phase. They are generous for every client that wants
-// TLS, and small for one that wants something else.
-const (
-	maxLineDefault = 4096
-	maxBytes       = 64 << 10 // in all, in either role
-	maxCommands    = 50
-	maxRefusals    = 5 // commands that were refused
 )
 
 // RecordTypeHandshake begins every ClientHello (RFC 8446 section 5.1).
@@ -27,11 +17,17 @@ type Session struct {
 	in     io.Reader
 	out    io.Writer
 	buf    []byte // read, not consumed
+	room   []byte // what buf is a part of
 	client bool   // we play the client
 	opts   *Options
 
-	maxLine                      int
+	limits                       Limits // without defaults
 	received, commands, refusals int
+
+	asked          int  // the command at which TLSAvailable was asked last
+	available      bool // what it has said then
+	refusedUpgrade bool // because the client has had too many
+	limited        bool // that was so at any time
 
 	goAhead           []byte
 	hello, serverName string
@@ -52,7 +48,7 @@ type Session struct {
 // Buffered that returns how many octets have been read ahead. client means that we play
 // the client.
 func NewSession(proto *Protocol, opts *Options, in io.Reader, out io.Writer, client bool) *Session {
-	return &Session{in: in, out: out, client: client, opts: opts, maxLine: cmp.Or(proto.MaxLine, maxLineDefault)}
+	return &Session{in: in, out: out, client: client, opts: opts, limits: opts.Limits.ForProtocol(proto)}
 }
 
 // A Result is what a Session leaves.
@@ -81,9 +77,6 @@ func (s *Session) Result() Result {
 	s.buf = nil
 	return r
 }
-
-// Fill reads once, for those who look at what a client begins with.
-func (s *Session) Fill() error { return s.fill() }
 
 // Hostname is our own name.
 func (s *Session) Hostname() string { return s.opts.Hostname }
@@ -114,13 +107,6 @@ func (s *Session) PlaintextAuth() bool { return s.opts.Optional && s.opts.Plaint
 // ServerName is the name that SetServerName has kept.
 func (s *Session) ServerName() string { return s.serverName }
 
-// TLSAvailable reports whether the upgrade can be granted now. A server that cannot says so
-// in place of the go-ahead, as far as its protocol has words for that.
-func (s *Session) TLSAvailable() bool { return s.opts.TLSAvailable == nil || s.opts.TLSAvailable() }
-
-// MaxLine bounds a line or message, in octets.
-func (s *Session) MaxLine() int { return s.maxLine }
-
 // SetHello keeps the name that the client gave itself, for logs only.
 func (s *Session) SetHello(name string) {
 	if len(name) <= 255 && Printable(name) {
@@ -148,7 +134,7 @@ func (s *Session) ReadLine() (string, error) {
 			return "", ErrMalformed
 		}
 		end := bytes.IndexByte(s.buf, '\n')
-		if end >= s.maxLine || (end < 0 && len(s.buf) >= s.maxLine) {
+		if end >= s.limits.Message || (end < 0 && len(s.buf) >= s.limits.Message) {
 			return "", ErrLineTooLong
 		}
 		if end >= 0 {
@@ -162,18 +148,10 @@ func (s *Session) ReadLine() (string, error) {
 	}
 }
 
-func (s *Session) countCommand() error {
-	s.commands++
-	if s.commands > maxCommands {
-		return ErrTooMany
-	}
-	return nil
-}
-
 // Peek returns the next n octets without consuming them, all of them or an
 // error. n beyond the protocol's limit is ErrLineTooLong.
 func (s *Session) Peek(n int) ([]byte, error) {
-	if n < 0 || n > s.maxLine {
+	if n < 0 || n > s.limits.Message {
 		return nil, ErrLineTooLong
 	}
 	for len(s.buf) < n {
@@ -189,7 +167,7 @@ func (s *Session) Buffered() []byte { return s.buf }
 
 // More reads once, so that Buffered has more than before.
 func (s *Session) More() error {
-	if len(s.buf) >= s.maxLine {
+	if len(s.buf) >= s.limits.Message {
 		return ErrLineTooLong
 	}
 	return s.fill()
@@ -210,7 +188,7 @@ func (s *Session) Next(n int) ([]byte, error) {
 // Discard consumes n octets, which may be more than a line has room for, but
 // not more than is allowed before TLS.
 func (s *Session) Discard(n int64) error {
-	if n < 0 || n > maxBytes {
+	if n < 0 || n > int64(s.limits.Bytes) {
 		return ErrTooMany
 	}
 	for n > 0 {
@@ -233,25 +211,6 @@ func (s *Session) Spoken() bool { return s.spoken }
 func (s *Session) Pipelined() bool {
 	b, ok := s.in.(interface{ Buffered() int })
 	return len(s.buf) > 0 || ok && b.Buffered() > 0
-}
-
-func (s *Session) fill() error {
-	if s.received >= maxBytes {
-		return ErrTooMany
-	}
-	chunk := make([]byte, 4096)
-	n, err := s.in.Read(chunk)
-	alert := s.client && s.received == 0 && n > 0 && chunk[0] == recordTypeAlert
-	s.buf = append(s.buf, chunk[:n]...)
-	s.received += n
-	s.hear(chunk[:n])
-	switch {
-	case alert:
-		return fmt.Errorf("%w: %w", ErrMalformed, ErrExpectsTLS)
-	case n > 0:
-		return nil
-	}
-	return AsNegotiationError(err)
 }
 
 // Reply sends lines, each ended with CRLF, in one write.
@@ -289,7 +248,7 @@ func (s *Session) Introduce(words string) { s.introduction = []byte(words) }
 // that crosses the boundary. They are no more to be trusted there than here. More than
 // MaxLine of them are ErrLineTooLong. Keep nothing that could be a command.
 func (s *Session) Keep(p []byte) error {
-	if len(s.kept)+len(p) > s.maxLine {
+	if len(s.kept)+len(p) > s.limits.Message {
 		return ErrLineTooLong
 	}
 	s.kept = append(s.kept, p...)
@@ -313,7 +272,7 @@ func (s *Session) SendRefusal(p []byte) error {
 		return err
 	}
 	s.refusals++
-	if s.refusals >= maxRefusals {
+	if s.refusals >= s.limits.Errors {
 		return ErrTooMany
 	}
 	return nil

@@ -160,6 +160,8 @@ func errorReply(_ *dialogue.Session, why error) []byte {
 		bye = "[PRIVACYREQUIRED] STARTTLS required"
 	case errors.Is(why, dialogue.ErrTooMany):
 		bye = "Too many invalid commands"
+	case errors.Is(why, dialogue.ErrTooManyConnections):
+		bye = "[UNAVAILABLE] Too many connections from your address"
 	case errors.Is(why, dialogue.ErrTimeout):
 		bye = "Timeout"
 	case errors.Is(why, dialogue.ErrShutdown):

@@ -77,6 +77,7 @@ const (
 	ldapProtocolError                = 2
 	ldapUnavailableCriticalExtension = 12
 	ldapConfidentialityRequired      = 13
+	ldapBusy                         = 51
 	ldapUnavailable                  = 52
 )
 
@@ -127,7 +128,11 @@ func ldapExtended(s *dialogue.Session, m *ldapMessage) error {
 	case code != ldapSuccess:
 		return s.SendRefusal(ldapResult(m.id, ldapExtendedResponse, code))
 	}
-	if !s.TLSAvailable() {
+	switch {
+	case s.TLSAvailable():
+	case s.TooManyUpgrades():
+		return s.SendRefusal(ldapResultText(m.id, ldapExtendedResponse, ldapBusy, "Too many upgrades from your address"))
+	default:
 		return s.SendRefusal(ldapResult(m.id, ldapExtendedResponse, ldapUnavailable))
 	}
 	// The responseName is optional (RFC 4511 section 4.12), but sslscan wants it.
@@ -178,10 +183,20 @@ func ldapHear(s *dialogue.Session, why error) error {
 		case m.op == ldapUnbindRequest:
 			return dialogue.ErrQuit
 		case known && !ldapIsNotice(m.id):
-			return s.Send(ldapResultText(m.id, response, ldapUnavailable, dialogue.UnavailableText(why, "")))
+			return s.Send(ldapResultText(m.id, response, ldapAbsence(why), dialogue.UnavailableText(why, ldapTooMany)))
 		}
 	}
 }
+
+// ldapAbsence is the code of why there is no server for a client.
+func ldapAbsence(why error) byte {
+	if errors.Is(why, dialogue.ErrTooManyConnections) {
+		return ldapBusy
+	}
+	return ldapUnavailable
+}
+
+const ldapTooMany = "Too many connections from your address"
 
 // errorReply is a Notice of Disconnection, RFC 4511 section 4.4.1.
 func errorReply(_ *dialogue.Session, why error) []byte {
@@ -189,6 +204,8 @@ func errorReply(_ *dialogue.Session, why error) []byte {
 	switch {
 	case errors.Is(why, dialogue.ErrTooMany):
 		code = ldapConfidentialityRequired
+	case errors.Is(why, dialogue.ErrTooManyConnections):
+		code = ldapBusy
 	case errors.Is(why, dialogue.ErrTimeout), errors.Is(why, dialogue.ErrShutdown), errors.Is(why, dialogue.ErrBackend):
 		code = ldapUnavailable
 	case !errors.Is(why, dialogue.ErrPipelined) && !errors.Is(why, dialogue.ErrLineTooLong) && !errors.Is(why, dialogue.ErrMalformed):

@@ -110,6 +110,8 @@ func errorReply(_ *dialogue.Session, why error) []byte {
 		text = needsTLS
 	case errors.Is(why, dialogue.ErrTooMany):
 		text = "400 Too many errors"
+	case errors.Is(why, dialogue.ErrTooManyConnections):
+		text = "400 Too many connections from your address"
 	case errors.Is(why, dialogue.ErrTimeout):
 		text = "400 Timeout"
 	case errors.Is(why, dialogue.ErrShutdown):

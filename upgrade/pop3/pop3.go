@@ -104,6 +104,8 @@ func errorReply(_ *dialogue.Session, why error) []byte {
 		text = "Must issue a STLS command first"
 	case errors.Is(why, dialogue.ErrTooMany):
 		text = "Too many errors"
+	case errors.Is(why, dialogue.ErrTooManyConnections):
+		text = "[SYS/TEMP] Too many connections from your address"
 	case errors.Is(why, dialogue.ErrShutdown):
 		text = "[SYS/TEMP] Server is shutting down"
 	case errors.Is(why, dialogue.ErrBackend):

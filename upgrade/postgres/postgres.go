@@ -89,15 +89,19 @@ func accept(s *dialogue.Session) error {
 }
 
 // postgresNoTLS answers SSLRequest where TLS cannot be had for now. A client that prefers TLS
-// goes on without, so that it must not hear this where it is required.
+// goes on without, so that it must not hear this where it is required, or where it has itself
+// to thank for it.
 func postgresNoTLS(s *dialogue.Session) error {
+	answer := postgresError("57P03", "TLS is not available for now")
 	switch {
 	case s.Pipelined():
 		return dialogue.ErrPipelined
+	case s.TooManyUpgrades():
+		answer = postgresError("53300", "too many TLS connections from your address")
 	case s.Optional():
 		return s.Send([]byte("N"))
 	}
-	return errors.Join(s.Send(postgresError("57P03", "TLS is not available for now")), dialogue.ErrQuit)
+	return errors.Join(s.Send(answer), dialogue.ErrQuit)
 }
 
 // postgresNoGSS answers GSSENCRequest. What a client sends before it has the
@@ -157,6 +161,8 @@ func errorReply(_ *dialogue.Session, why error) []byte {
 		return postgresError("08P01", "received unencrypted data after a request for encryption")
 	case errors.Is(why, dialogue.ErrLineTooLong), errors.Is(why, dialogue.ErrMalformed), errors.Is(why, dialogue.ErrTooMany):
 		return postgresError("08P01", "invalid startup packet")
+	case errors.Is(why, dialogue.ErrTooManyConnections):
+		return postgresError("53300", "too many connections from your address")
 	case errors.Is(why, dialogue.ErrShutdown):
 		return postgresError("57P01", "server is shutting down")
 	case errors.Is(why, dialogue.ErrBackend):

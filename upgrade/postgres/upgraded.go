@@ -3,6 +3,7 @@ package postgres
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"strings"
 
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
@@ -113,6 +114,8 @@ func reject(s *dialogue.Session, why error) error {
 		switch {
 		case err != nil:
 			return err
+		case code == postgresSSLRequest && errors.Is(why, dialogue.ErrTooManyConnections):
+			return s.Send(errorReply(s, why)) // not N, which would mean that there is no TLS here
 		case code == postgresSSLRequest || code == postgresGSSENCRequest:
 			err = s.Send([]byte("N"))
 		case code == postgresCancelRequest:

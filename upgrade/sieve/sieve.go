@@ -133,6 +133,8 @@ func errorReply(_ *dialogue.Session, why error) []byte {
 		text = `(ENCRYPT-NEEDED) "STARTTLS required"`
 	case errors.Is(why, dialogue.ErrTooMany):
 		text = `"Too many invalid commands"`
+	case errors.Is(why, dialogue.ErrTooManyConnections):
+		text = `(TRYLATER) "Too many connections from your address"`
 	case errors.Is(why, dialogue.ErrTimeout):
 		text = `"Timeout"`
 	case errors.Is(why, dialogue.ErrShutdown):

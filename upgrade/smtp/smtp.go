@@ -147,6 +147,8 @@ func errorReply(s *dialogue.Session, why error) []byte {
 		text = "500 5.5.2 Command not recognized"
 	case errors.Is(why, dialogue.ErrTooMany):
 		text = "421 4.7.0 " + s.Hostname() + " Too many errors, closing transmission channel"
+	case errors.Is(why, dialogue.ErrTooManyConnections):
+		text = "421 4.7.0 " + s.Hostname() + " Too many connections from your address, try again later"
 	case errors.Is(why, dialogue.ErrTimeout):
 		text = "421 4.4.2 " + s.Hostname() + " Timeout, closing transmission channel"
 	case errors.Is(why, dialogue.ErrShutdown):

@@ -174,6 +174,8 @@ func xmppStreamError(why error) string {
 		condition = "policy-violation"
 	case errors.Is(why, dialogue.ErrMalformed):
 		condition = "not-well-formed"
+	case errors.Is(why, dialogue.ErrTooManyConnections):
+		condition = "resource-constraint" // clients try again, unlike after a violation
 	case errors.Is(why, dialogue.ErrTimeout):
 		condition = "connection-timeout"
 	case errors.Is(why, dialogue.ErrShutdown):

@@ -3,6 +3,7 @@ package dialoguetest
 import (
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,7 +17,7 @@ var outcomes = map[string]error{
 	"upgraded": nil, "cleartext": nil, "detached": nil, "following": nil, "closed": nil,
 	"gone": io.EOF, "malformed": dialogue.ErrMalformed, "not offered": dialogue.ErrNotOffered, "not tls": dialogue.ErrNotTLS,
 	"pipelined": dialogue.ErrPipelined, "plaintext": dialogue.ErrPlaintext, "quit": dialogue.ErrQuit, "refused": dialogue.ErrRefused,
-	"timeout": dialogue.ErrTimeout, "too long": dialogue.ErrLineTooLong, "too many": dialogue.ErrTooMany,
+	"timeout": dialogue.ErrTimeout, turnedAway: nil, "too long": dialogue.ErrLineTooLong, "too many": dialogue.ErrTooMany,
 }
 
 // checks has what can be learnt in a plaintext phase.
@@ -68,6 +69,8 @@ func setConfig(config *upgrade.Config, name, value string) bool {
 		config.PlaintextAuth = true
 	case "tls_unavailable":
 		config.TLSAvailable = func() bool { return false }
+	case "no_more_upgrades":
+		config.AdmitUpgrade = func(net.Addr) bool { return false }
 	default:
 		return false
 	}

@@ -16,6 +16,9 @@ import (
 // chunks are the sizes of pieces to play a dialogue in; 0 is all at once.
 var chunks = []int{0, 1, 7}
 
+// turnedAway is the outcome of a client that has too many connections.
+const turnedAway = "turned away"
+
 // playRole plays one role of a dialogue, with the peer's bytes in pieces of chunk octets.
 func playRole(p *upgrade.Protocol, d *Dialogue, client bool, chunk int) error {
 	config, err := d.roleConfig(p, client)
@@ -23,6 +26,13 @@ func playRole(p *upgrade.Protocol, d *Dialogue, client bool, chunk int) error {
 		return err
 	}
 	script := newScript(d, client, chunk)
+	if d.outcome == turnedAway {
+		upgrade.RejectClient(script, p, config, upgrade.ErrTooManyConnections)
+		if unsaid := script.unsaid(); script.problem == nil && unsaid != nil {
+			return fmt.Errorf("has not said %q", unsaid)
+		}
+		return script.problem
+	}
 	role := upgrade.Accept
 	if client {
 		role = upgrade.Request
