@@ -236,7 +236,7 @@ func serveFloods(t *testing.T, all [][]*floodStage) {
 			stages = append(stages, s.stage)
 		}
 	}
-	c := startCaddy(t, stageServers(stages, patience))
+	c := startCaddy(t, stageServers(stages, stageTimes{patience, handshakeTimeout}))
 	c.awaitCertificates("mail.example.com", "example.org")
 }
 

@@ -47,6 +47,7 @@ type stage struct {
 	plain     func(net.Conn) error // a backend without TLS
 	address   string
 	upstreams string // behind `proxy`
+	between   string // handlers in front of starttls_upstream and proxy
 	backend   *mortalBackend
 }
 
@@ -85,17 +86,23 @@ func refusing(t testing.TB) string {
 }
 
 // stageServers are all of them as the layer4 option has them.
-func stageServers(stages []*stage, timeout time.Duration) string {
+func stageServers(stages []*stage, times stageTimes) string {
 	var all strings.Builder
 	for _, s := range stages {
-		all.WriteString(s.caddyfile(timeout))
+		all.WriteString(s.caddyfile(times))
 	}
 	return all.String()
 }
 
+// stageTimes are the limits of a stage.
+type stageTimes struct{ negotiation, handshake time.Duration }
+
+// killTimes are those that are reached by who falls silent.
+var killTimes = stageTimes{negotiationTimeout, handshakeTimeout}
+
 // caddyfile is the server as the layer4 option has it.
-func (s *stage) caddyfile(timeout time.Duration) string {
-	limits := fmt.Sprintf("negotiation_timeout %s\nhandshake_timeout %s\n", timeout, handshakeTimeout)
+func (s *stage) caddyfile(times stageTimes) string {
+	limits := fmt.Sprintf("negotiation_timeout %s\nhandshake_timeout %s\n", times.negotiation, times.handshake)
 	var handlers strings.Builder
 	if s.accepts != nil {
 		names := "mail.example.com"
@@ -108,6 +115,7 @@ func (s *stage) caddyfile(timeout time.Duration) string {
 		}
 		fmt.Fprintf(&handlers, "starttls %s %s {\n%s%s\n}\n", s.proto.Name, names, limits, strings.Join(lines, "\n"))
 	}
+	handlers.WriteString(s.between)
 	if s.requests != nil {
 		fmt.Fprintf(&handlers, "starttls_upstream %s {\n%s%s\n}\n", s.proto.Name, limits, strings.Join(s.requests, "\n"))
 	}

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -45,17 +44,18 @@ func TestRandomKills(t *testing.T) {
 	t.Logf("KILLS_SEED=%d", seed)
 	f := newFigures()
 	stages := newStages(t, f, seed)
-	c := startCaddy(t, stageServers(stages, negotiationTimeout))
+	c := startCaddy(t, stageServers(stages, killTimes))
 	c.awaitCertificates("mail.example.com", "example.org")
 	k := &killing{stages: stages, figures: f, seed: seed}
-	k.run(2*time.Second, func() { c.load(c.caddyfile(stageServers(stages, negotiationTimeout))) })
+	k.run(2*time.Second, func() { c.load(c.caddyfile(stageServers(stages, killTimes))) })
 	k.requireEnded(t)
 	time.Sleep(2 * settle) // for what stays for good
 	before := measure(t)
 	f.reset()
 	k.run(killTime(t), func() {
-		timeout := negotiationTimeout + time.Duration(f.count("reloads")%2)*time.Millisecond
-		c.load(c.caddyfile(stageServers(stages, timeout)))
+		times := killTimes
+		times.negotiation += time.Duration(f.count("reloads")%2) * time.Millisecond
+		c.load(c.caddyfile(stageServers(stages, times)))
 		f.add("reloads")
 	})
 	t.Logf("%s\nbefore: %s\nmost: %s", f, before, f.most())
@@ -93,22 +93,28 @@ type killing struct {
 
 // run has clients come and go for a time, and the configuration with them.
 func (k *killing) run(d time.Duration, reload func()) {
+	k.figures.keepBusy(d, killers, k.seed, func() { k.session(k.sessions.Add(1)) }, reload)
+}
+
+// keepBusy has so many clients have one session after another for a time, while reloads come
+// every few seconds.
+func (f *figures) keepBusy(d time.Duration, clients int, seed uint64, session, reload func()) {
 	end := time.Now().Add(d)
 	var all sync.WaitGroup
-	for range killers {
+	for range clients {
 		all.Go(func() {
 			for time.Now().Before(end) {
-				k.session(k.sessions.Add(1))
+				session()
 			}
 		})
 	}
 	all.Go(func() {
 		for time.Now().Before(end) {
-			k.figures.watch()
+			f.watch()
 			time.Sleep(100 * time.Millisecond)
 		}
 	})
-	r := rand.New(rand.NewPCG(k.seed, 0))
+	r := rand.New(rand.NewPCG(seed, 0))
 	for {
 		time.Sleep(min(time.Second+time.Duration(r.IntN(3000))*time.Millisecond, time.Until(end)))
 		if !time.Now().Before(end) {
@@ -144,10 +150,10 @@ func (k *killing) requireEnded(t testing.TB) {
 
 // figures are what a run has come to.
 type figures struct {
-	mu                      sync.Mutex
-	counts                  map[string]int
-	errs                    []error
-	goroutines, descriptors int // the most that there were
+	mu     sync.Mutex
+	counts map[string]int
+	errs   []error
+	peak   usage // the most that there was of each
 }
 
 func newFigures() *figures { return &figures{counts: make(map[string]int)} }
@@ -155,7 +161,7 @@ func newFigures() *figures { return &figures{counts: make(map[string]int)} }
 func (f *figures) reset() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.counts, f.goroutines, f.descriptors = make(map[string]int), 0, 0
+	f.counts, f.peak = make(map[string]int), usage{}
 }
 
 func (f *figures) add(what string) {
@@ -190,17 +196,18 @@ func (f *figures) failures() []error {
 
 // watch notes how much the process holds.
 func (f *figures) watch() {
-	goroutines := runtime.NumGoroutine()
-	descriptors, _ := os.ReadDir("/proc/self/fd")
+	now := holds()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.goroutines, f.descriptors = max(f.goroutines, goroutines), max(f.descriptors, len(descriptors))
+	f.peak.goroutines = max(f.peak.goroutines, now.goroutines)
+	f.peak.descriptors = max(f.peak.descriptors, now.descriptors)
+	f.peak.memory = max(f.peak.memory, now.memory)
 }
 
 func (f *figures) most() usage {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return usage{goroutines: f.goroutines, descriptors: f.descriptors}
+	return f.peak
 }
 
 func (f *figures) String() string {
