@@ -8,34 +8,45 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/stretchr/testify/require"
 
+	"github.com/l4starttls/caddy-l4-starttls/internal/testkit"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
 )
 
 // fence finds the code blocks of a Markdown file.
-var fence = regexp.MustCompile("(?ms)^```([a-z]*)\n(.*?)^```$")
+var fence = regexp.MustCompile("(?ms)^```([a-z]*)(?: needs ([a-z._]+))?\n(.*?)^```$")
 
 // documents are the Markdown files that show configurations.
 func documents(t *testing.T) []string {
 	files, err := filepath.Glob("examples/*/README.md")
 	require.NoError(t, err)
-	return append(files, "README.md")
+	guides, err := filepath.Glob("docs/*.md")
+	require.NoError(t, err)
+	require.NotEmpty(t, guides)
+	return append(append(files, guides...), "README.md")
 }
 
-// Every configuration that is shown is valid.
+// Every configuration that is shown is valid. What comes with another plugin is named, and
+// stands in for itself.
 func TestDocumentedConfigurations(t *testing.T) {
+	certificates := documentedCertificates(t)
 	seen := map[string]int{}
 	for _, file := range documents(t) {
 		for _, block := range blocks(t, file) {
-			adapted, err := []byte(block.text), error(nil)
+			text := certificates.Replace(block.text)
+			adapted, err := []byte(text), error(nil)
 			switch block.language {
 			case "caddyfile":
-				adapted, err = adapt(strings.TrimSpace(block.text))
+				requireModule(t, block.needs)
+				adapted, err = adapt(strings.TrimSpace(text))
 			case "json":
 				require.True(t, json.Valid(adapted), "%s:\n%s", file, block.text)
 			default:
+				require.Empty(t, block.needs)
 				continue
 			}
 			require.NoError(t, err, "%s:\n%s", file, block.text)
@@ -43,10 +54,33 @@ func TestDocumentedConfigurations(t *testing.T) {
 			require.NoError(t, err, "%s:\n%s", file, block.text)
 			require.Empty(t, warnings, "%s:\n%s", file, block.text)
 			seen[block.language]++
+			seen[block.needs]++
 		}
 	}
 	require.NotZero(t, seen["caddyfile"])
 	require.NotZero(t, seen["json"])
+	require.NotZero(t, seen["dns.providers.cloudflare"])
+}
+
+// documentedCertificates puts a certificate in the place of the one that is shown.
+func documentedCertificates(t *testing.T) *strings.Replacer {
+	dir := t.TempDir()
+	template := testkit.Template("mail.example.com")
+	template.NotAfter = time.Now().AddDate(0, 1, 0) // Caddy warns of less than a day
+	certificate, key := testkit.PEM(t, testkit.Issue(t, template, testkit.NewKey(t), nil))
+	testkit.WriteFile(t, dir, "fullchain.pem", string(certificate))
+	testkit.WriteFile(t, dir, "privkey.pem", string(key))
+	return strings.NewReplacer("/etc/ssl/mail/", dir+"/")
+}
+
+// requireModule finds that a module is not part of Caddy, but that all else is there.
+func requireModule(t *testing.T, id string) {
+	if id == "" {
+		return
+	}
+	info, err := caddy.GetModule(id)
+	require.NoError(t, err)
+	require.IsType(t, new(dnsProvider), info.New(), "%s need not be named", id)
 }
 
 // Every piece of Go that is shown is part of an Example, which runs.
@@ -93,13 +127,14 @@ func protocolRows(t *testing.T) string {
 	return rows
 }
 
-type block struct{ language, text string }
+// A block is a code block. Its configuration may need a module that Caddy does not have.
+type block struct{ language, needs, text string }
 
 func blocks(t *testing.T, file string) (found []block) {
 	content, err := os.ReadFile(file)
 	require.NoError(t, err)
 	for _, match := range fence.FindAllStringSubmatch(string(content), -1) {
-		found = append(found, block{match[1], match[2]})
+		found = append(found, block{match[1], match[2], match[3]})
 	}
 	return found
 }

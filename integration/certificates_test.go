@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 
@@ -44,8 +45,12 @@ func TestNoHostnamesAndNoCertificate(t *testing.T) {
 	_, second := nameless(t)
 	c.load(c.caddyfile(first + second))
 	require.Len(t, c.warnings(noHostnames), 2)
+	documented, err := os.ReadFile("../docs/certificates.md")
+	require.NoError(t, err)
 	for _, text := range c.warnings(noHostnames) {
-		require.Regexp(t, `; name the server's hostnames, at Caddyfile:\d+$`, text)
+		message, place, _ := strings.Cut(text, ", at ")
+		require.Regexp(t, `^Caddyfile:\d+$`, place)
+		require.Contains(t, string(documented), "\n"+message+"\n")
 	}
 	for range 3 {
 		s.requireUnavailable(t)
@@ -105,6 +110,21 @@ func TestNoHostnamesAndALoadedCertificate(t *testing.T) {
 	c.load(c.caddyfile(text))
 	s.requireUnavailable(t)
 	require.Len(t, c.warnings(noHostnames), 1)
+}
+
+// The files of a site serve its name everywhere, and nothing else is obtained for it.
+func TestCertificateFilesOfASite(t *testing.T) {
+	c := newInstance(t)
+	t.Cleanup(func() { require.NoError(t, caddy.Stop()) })
+	loaded := newCertificate(t, "mail", newCertificate(t, "CA of the user", nil))
+	certificate, key := testkit.PEM(t, loaded)
+	files := testkit.WriteFile(t, c.dir, "fullchain.pem", string(certificate)) + " " + testkit.WriteFile(t, c.dir, "privkey.pem", string(key))
+	s := newNamedSite(t, "mail.example.com", "other.example.com")
+	ports := "auto_https disable_redirects\n http_port " + testkit.Port(t, freeAddress(t)) + "\n https_port " + testkit.Port(t, freeAddress(t))
+	c.load(c.caddyfile(s.String(), ports) + "https://mail.example.com {\n bind 127.0.0.1\n tls " + files + "\n respond 404\n}\n")
+	c.requireLeaves("other.example.com")
+	p := s.requireUpgraded(t, &tls.Config{InsecureSkipVerify: true}, step{SNI: "mail.example.com"})
+	require.Equal(t, loaded.Certificate[0], p.tls.ConnectionState().PeerCertificates[0].Raw)
 }
 
 // As long as the first hostname has no certificate, clients that ask for no name, or for one

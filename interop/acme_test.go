@@ -13,9 +13,13 @@ import (
 
 // challenges are the two kinds that need no more than a port: what to turn off so that
 // only this one is left, and what Caddy's log says of an answer.
-var challenges = map[string]struct{ turnOff, answered string }{
-	"HTTP-01":     {"disable_tlsalpn_challenge", `"challenge":"http-01"`},
-	"TLS-ALPN-01": {"disable_http_challenge", `"challenge":"tls-alpn-01"`},
+var challenges = map[string]struct {
+	turnOff, answered string
+	shared            bool // a server of layer4 has the port
+}{
+	"HTTP-01":                  {"disable_tlsalpn_challenge", `"challenge":"http-01"`, false},
+	"TLS-ALPN-01":              {"disable_http_challenge", `"challenge":"tls-alpn-01"`, false},
+	"TLS-ALPN-01, port in use": {"disable_http_challenge", `"challenge":"tls-alpn-01"`, true},
 }
 
 // TestACME has a certificate obtained for a name that stands only in starttls, and renewed
@@ -28,8 +32,13 @@ func TestACME(t *testing.T) {
 			t.Parallel()
 			ca := startPebble(t, time.Minute)
 			client := mailClient{addr: freeAddr(t), host: "mail.example.com", roots: ca.roots(t)}
+			also := ""
+			if challenge.shared {
+				also = "127.0.0.1:" + ca.tls + " {\n route {\n tls\n echo\n }\n }\n"
+			}
 			c := startCaddyfile(t, func(storage string) string {
-				return "{\n" + ca.acmeOptions(storage, challenge.turnOff) + "\nrenewal_window_ratio 0.95\n" + client.server("mail.example.com", startQuitter(t)) + "}\n"
+				return "{\n" + ca.acmeOptions(storage, challenge.turnOff) + "\nrenewal_window_ratio 0.95\n" +
+					client.server("mail.example.com", startQuitter(t), also) + "}\n"
 			}, []string{"mail.example.com"}, client.addr)
 			first := client.serial(t)
 			require.Contains(t, c.Log(), challenge.answered)
@@ -40,8 +49,8 @@ func TestACME(t *testing.T) {
 	}
 }
 
-// server is a layer4 block that upgrades SMTP at the client's address.
-func (c mailClient) server(hostnames, backend string) string {
+// server is a layer4 block that upgrades SMTP at the client's address, beside others.
+func (c mailClient) server(hostnames, backend string, others ...string) string {
 	return fmt.Sprintf(`
 	layer4 {
 		%s {
@@ -50,8 +59,9 @@ func (c mailClient) server(hostnames, backend string) string {
 				proxy %s
 			}
 		}
+		%s
 	}
-`, c.addr, hostnames, backend)
+`, c.addr, hostnames, backend, strings.Join(others, ""))
 }
 
 // TestACMEOnDemand has certificates obtained in the handshake, for names that `ask` knows:

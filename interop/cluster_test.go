@@ -80,3 +80,22 @@ func TestClusterResumes(t *testing.T) {
 		})
 	}
 }
+
+// TestClusterAnswersForOthers has the one that has a site answer the challenge of the other.
+func TestClusterAnswersForOthers(t *testing.T) {
+	t.Parallel()
+	need(t, "openssl")
+	ca, storage := startPebble(t, time.Hour), filepath.Join(t.TempDir(), "storage")
+	client := mailClient{addr: freeAddr(t), host: "mail.example.com", roots: ca.roots(t)}
+	start := func(servers, sites string, hosts []string, addr string) *caddyServer {
+		return startCaddyfile(t, func(string) string {
+			return "{\n" + ca.acmeOptions(storage, "disable_tlsalpn_challenge") + servers + "}\n" + sites
+		}, hosts, addr)
+	}
+	web := start("", "http:// {\n respond 404\n}\n", nil, "127.0.0.1:"+ca.http)
+	mail := start(client.server("mail.example.com", startQuitter(t)), "", []string{"mail.example.com"}, client.addr)
+	client.connect(t)
+	require.Contains(t, web.Log(), `"challenge":"http-01"`)
+	require.NotContains(t, mail.Log(), `"msg":"served key authentication"`)
+	require.Contains(t, web.Log(), `"distributed":true`)
+}

@@ -111,7 +111,8 @@ func (a *acmeServer) acmeOptions(storage, turnOff string) string {
 		trusted_roots %s
 		%s
 	}
-	renew_interval 1s`, storage, a.http, a.tls, a.directory(), a.trust, turnOff)
+	renew_interval 1s
+`, storage, a.http, a.tls, a.directory(), a.trust, turnOff)
 }
 
 // A policy is an automation policy in JSON, with the same server and TLS-ALPN-01.
