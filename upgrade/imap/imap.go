@@ -10,6 +10,7 @@ package imap
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
@@ -85,15 +86,21 @@ func imapSkipLiterals(s *dialogue.Session, line string, server bool) error {
 	}
 }
 
-// imapOwnList is what we are capable of: no way to log in. LOGINDISABLED
-// (RFC 9051 section 6.2.3) keeps clients from sending a password in plaintext.
+// imapOwnList is what we are capable of: no way to log in, unless clients may do so in
+// plaintext. LOGINDISABLED (RFC 9051 section 6.2.3) keeps them from sending a password.
 func imapOwnList(s *dialogue.Session) string {
-	list := []string{"IMAP4rev1", "STARTTLS"}
-	if !s.PlaintextAuth() {
+	list, others := []string{"IMAP4rev1", "STARTTLS"}, s.Capabilities("ID")
+	switch {
+	case !s.PlaintextAuth():
 		list = append(list, "LOGINDISABLED")
+	case !slices.ContainsFunc(others, isMechanism):
+		list = append(list, "AUTH=PLAIN")
 	}
-	return strings.Join(append(list, s.Capabilities("ID")...), " ")
+	return strings.Join(append(list, others...), " ")
 }
+
+// isMechanism knows a capability that is a SASL mechanism (RFC 9051 section 7.2.2).
+func isMechanism(word string) bool { return strings.HasPrefix(imapUpper(word), "AUTH=") }
 
 // imapCommand answers everything but STARTTLS. A literal that a refused command
 // announces with {n} is never sent, since the client waits for a "+" first.
@@ -264,7 +271,7 @@ func imapOffers(s *dialogue.Session, line string) bool {
 	for word := range strings.FieldsSeq(imapUpper(list)) {
 		offered = offered || word == "STARTTLS"
 		disabled = disabled || word == "LOGINDISABLED"
-		mechanism = mechanism || strings.HasPrefix(word, "AUTH=")
+		mechanism = mechanism || isMechanism(word)
 	}
 	s.SetPlaintextLogin(!disabled || mechanism)
 	return offered

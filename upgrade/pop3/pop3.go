@@ -10,6 +10,7 @@ package pop3
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
@@ -80,11 +81,13 @@ func pop3Command(s *dialogue.Session, verb string) error {
 	return s.Refuse("-ERR Command not recognized before STLS")
 }
 
-// pop3OwnList has no USER, which would invite clients to send a password in plaintext.
+// pop3OwnList has neither USER nor SASL, which would invite clients to send a password,
+// unless they may do so in plaintext.
 func pop3OwnList(s *dialogue.Session) []string {
 	list := append([]string{"+OK Capability list follows"}, s.Capabilities()...)
-	if s.PlaintextAuth() {
-		list = append(list, "USER")
+	login := slices.ContainsFunc(list, func(line string) bool { return isPOP3Login([]byte(line)) })
+	if s.PlaintextAuth() && !login {
+		list = append(list, "USER", "SASL PLAIN")
 	}
 	return append(list, "STLS", ".")
 }
