@@ -41,7 +41,8 @@ type Upstream struct {
 	// ClientHello. The upstream is not dialled before they are there.
 	Passthrough bool `json:"passthrough,omitempty"`
 
-	// How long the whole plaintext phase may take, dialling included. Default: `1m`.
+	// How long the whole plaintext phase may take, dialling included. An upstream that speaks
+	// first inside TLS as well has it once more to begin. Default: `1m`.
 	NegotiationTimeout caddy.Duration `json:"negotiation_timeout,omitempty"`
 
 	// How long the TLS handshake may take, and the wait for a ClientHello to pass through.

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"io"
 	"net"
 	"regexp"
 	"strings"
@@ -122,4 +123,29 @@ func (c *instance) loggedFor(client net.Conn) string {
 		}
 	}
 	return ""
+}
+
+// Where the server speaks first inside TLS as well, one that does not is given up.
+func TestUpstreamThatSaysNothingInsideTLSIsGivenUp(t *testing.T) {
+	a := newAuthority(t)
+	var joints []*joint
+	for _, p := range upgrade.Protocols() {
+		if p.ServerFirst && p.Greeting == "" {
+			j := newJoint(t, p.Name, a)
+			j.lines = append(j.lines, "negotiation_timeout 2s")
+			joints = append(joints, j)
+		}
+	}
+	require.NotEmpty(t, joints)
+	serveJoints(t, joints...)
+	for _, j := range joints {
+		client, up := j.connect(t)
+		require.NoError(t, client.SetDeadline(time.Now().Add(patience/2))) // sooner than by default
+		writes(t, client, "early words")
+		requireReads(t, up, "early words")
+		said, err := io.ReadAll(client)
+		require.NoError(t, err)
+		require.Regexp(t, `^BYE \(TRYLATER\) "[ -~]+"\r\n$`, string(said))
+		requireRest(t, up, "")
+	}
 }

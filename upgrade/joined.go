@@ -118,7 +118,7 @@ func newJoined(c *Conn, filter dialogue.Filter) *Joined {
 	case j.x.Detached():
 		j.readDirect.Store(true)
 		j.writeDirect.Store(true)
-	case j.x.Held() && !c.proto.EarlyDial:
+	case j.x.Awaited() && !c.proto.EarlyDial:
 		c.patience.begin()
 		j.limits.greeting = time.Now().Add(c.config.negotiationTimeout())
 	default:

@@ -42,6 +42,7 @@ type Exchange struct {
 	closed   bool  // the client has had its last words
 	why      error // for this, if the protocol has words of its own for it
 	held     bool  // the client's bytes wait
+	awaited  bool  // as Await says
 	gone     bool  // the backend has ended
 	greeted  bool  // what was held at the start has been released once
 	left     bool  // the client has ended
@@ -80,8 +81,12 @@ func (x *Exchange) ToClient(p []byte) { x.fromBackend.pass(p) }
 // nothing.
 func (x *Exchange) Hold() { x.held = !x.gone }
 
-// Release ends Hold.
-func (x *Exchange) Release() { x.held, x.greeted = false, true }
+// Await limits the wait for a backend that speaks first as Hold does, but keeps nothing
+// back. It is for Start.
+func (x *Exchange) Await() { x.awaited = true }
+
+// Release ends Hold and Await.
+func (x *Exchange) Release() { x.held, x.awaited, x.greeted = false, false, true }
 
 // Detach takes the filter out of the data path. What it has not consumed is passed on as
 // it is.
@@ -225,7 +230,10 @@ func (x *Exchange) HasFromClient() bool { return len(x.fromClient.arrived) > 0 }
 // Held reports whether the client's bytes wait.
 func (x *Exchange) Held() bool { return x.held }
 
-// Greeted reports whether what Start held has been released.
+// Awaited reports whether the backend has yet to speak: Hold or Await wants it to.
+func (x *Exchange) Awaited() bool { return x.held || x.awaited }
+
+// Greeted reports whether what Start held, or awaited, has been released.
 func (x *Exchange) Greeted() bool { return x.greeted || x.filter == nil }
 
 // Detached reports whether the filter has left.

@@ -55,7 +55,7 @@ type command struct {
 
 func newFilter(s dialogue.Situation) dialogue.Filter {
 	if s.Upgraded {
-		return nil
+		return announcing{}
 	}
 	f := &filter{greeted: s.Cleartext && s.Client != dialogue.Unheard, refusal: `"TLS is already active."`}
 	switch {
@@ -66,6 +66,25 @@ func newFilter(s dialogue.Situation) dialogue.Filter {
 	}
 	f.Init(f, rules)
 	return f
+}
+
+// announcing waits for a server that has been upgraded to list its capabilities once more
+// (RFC 5804 section 2.2), which it does unasked. It has nothing to hide from the client.
+type announcing struct{}
+
+// Start implements dialogue.Filter.
+func (announcing) Start(x *dialogue.Exchange) { x.Await() }
+
+// FromClient implements dialogue.Filter.
+func (announcing) FromClient(x *dialogue.Exchange, b []byte) int {
+	x.ToBackend(b)
+	return len(b)
+}
+
+// FromBackend implements dialogue.Filter.
+func (announcing) FromBackend(x *dialogue.Exchange, _ []byte) int {
+	x.Detach()
+	return 0
 }
 
 // BackendEnded reports a backend that ended before or in its greeting.
