@@ -97,7 +97,7 @@ func (h *Handler) unmarshalOption(option string, d *caddyfile.Dispenser) error {
 		return err
 	}
 	return d.Errf("unknown starttls option %q; must be one of: %s", option, withOwn("policy, allow_plaintext_auth, hostname, "+
-		"connection_policy, passthrough, implicit_tls, negotiation_timeout, handshake_timeout, greeting, capabilities, log", h.Protocol))
+		"connection_policy, passthrough, implicit_tls, negotiation_timeout, handshake_timeout, greeting, capabilities, log", h.Protocol, false))
 }
 
 func noArgs(d *caddyfile.Dispenser) error {

@@ -137,7 +137,7 @@ func newTarget(flags caddycmd.Flags, protocol, address string) (t probe.Target, 
 	case t.Timeout <= 0:
 		return t, fmt.Errorf("timeout %s: must be positive", t.Timeout)
 	}
-	if err := errors.Join(checkHostname("server name", t.ServerName), t.Protocol.CheckOptions(t.Options)); err != nil {
+	if err := errors.Join(checkHostname("server name", t.ServerName), t.Protocol.CheckOptions(t.Options, true)); err != nil {
 		return t, err
 	}
 	if file := flags.String("ca"); file != "" {

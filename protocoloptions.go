@@ -83,7 +83,7 @@ func (o *protocolOptions) unmarshalCaddyfile(d *caddyfile.Dispenser, protocol st
 	switch {
 	case owner == "" || lookupErr != nil: // which the check will say
 		return owner != "", nil
-	case !slices.Contains(optionNames(proto), name):
+	case !slices.Contains(proto.OptionNames(true), name):
 		return true, d.Errf("option %q belongs to protocol %s, not to %q", name, owner, protocol)
 	}
 	value := ""
@@ -101,25 +101,18 @@ func (o *protocolOptions) unmarshalCaddyfile(d *caddyfile.Dispenser, protocol st
 func allOptions() map[string]string {
 	all := map[string]string{}
 	for _, p := range upgrade.Protocols() {
-		for _, name := range optionNames(p) {
+		for _, name := range p.OptionNames(true) {
 			all[name] = strings.TrimPrefix(all[name]+", "+p.Name, ", ")
 		}
 	}
 	return all
 }
 
-func optionNames(p *upgrade.Protocol) (names []string) {
-	for _, option := range p.Options {
-		names = append(names, option.Name)
-	}
-	return names
-}
-
-// withOwn lists options, and behind them the protocol's own.
-func withOwn(options, protocol string) string {
+// withOwn lists options, and behind them the protocol's own for one side.
+func withOwn(options, protocol string, client bool) string {
 	proto, err := upgrade.Lookup(protocol)
-	if err != nil || len(proto.Options) == 0 {
+	if err != nil || len(proto.OptionNames(client)) == 0 {
 		return options
 	}
-	return options + ", " + strings.Join(optionNames(proto), ", ")
+	return options + ", " + strings.Join(proto.OptionNames(client), ", ")
 }

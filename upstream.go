@@ -146,7 +146,7 @@ func (u *Upstream) check() (err error) {
 	if u.proto.Request == nil {
 		return fmt.Errorf("protocol %q cannot be requested from an upstream, only accepted", u.Protocol)
 	}
-	if err := u.proto.CheckOptions(u.Options); err != nil {
+	if err := u.proto.CheckOptions(u.Options, true); err != nil {
 		return err
 	}
 	if u.Hostname != "" {

@@ -86,7 +86,7 @@ func (u *Upstream) unmarshalOption(option string, d *caddyfile.Dispenser) error 
 func (u *Upstream) unknownOption(option string, d *caddyfile.Dispenser) error {
 	return d.Errf("unknown starttls_upstream option %q; must be one of: %s", option, withOwn("policy, passthrough, "+
 		"negotiation_timeout, handshake_timeout, hostname, log, tls_alpn, tls_client_auth, tls_curves, tls_insecure_skip_verify, "+
-		"tls_renegotiation, tls_server_name, tls_timeout, tls_trust_pool", u.Protocol))
+		"tls_renegotiation, tls_server_name, tls_timeout, tls_trust_pool", u.Protocol, true))
 }
 
 // unmarshalTLS takes the options of caddy-l4's proxy by the same names.

@@ -42,7 +42,8 @@ type Config struct {
 	// them: in SMTP Warn is told how they differ from the backend's.
 	Capabilities []string
 
-	// Options are those that the protocol alone has, by name: see Protocol.Options.
+	// Options are those that the protocol alone has, by name, as in a Caddyfile: see
+	// Protocol.Options. Protocol.CheckOptions finds what is wrong with them.
 	Options map[string]string
 
 	// Optional lets a client that does not ask for the upgrade stay in plaintext, once

@@ -174,6 +174,9 @@ func (c *Conn) negotiate(s *dialogue.Session, in *plainReader) error {
 	case err == nil && !direct:
 		err = c.role()(s)
 	}
+	if err == nil {
+		err = in.pause(s.PausesFor())
+	}
 	if errors.Is(err, ErrNotOffered) {
 		err = s.Resume(c.proto, err)
 	}

@@ -47,6 +47,23 @@ func (r *plainReader) Read(p []byte) (int, error) {
 	return r.Conn.Read(p)
 }
 
+// pause waits, unless the context or the phase ends before.
+func (r *plainReader) pause(d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	ctx, cancel := context.WithDeadlineCause(r.ctx, r.until, ErrTimeout)
+	defer cancel()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // admitUpgrade reports whether the client may have another upgrade.
 func (c *Conn) admitUpgrade() bool {
 	return c.client || c.config.AdmitUpgrade == nil || c.config.AdmitUpgrade(c.RemoteAddr())

@@ -61,6 +61,7 @@ type Option struct {
 	Type    OptionType
 	Default string
 	Usage   string                   // what it is, for people
+	Client  bool                     // of a client alone: of starttls_upstream, Dial, Request and the probe
 	Check   func(value string) error // what else is to be checked; nil for nothing
 }
 
@@ -86,12 +87,16 @@ func (o *Option) check(value string) error {
 }
 
 // CheckOptions finds what is wrong with the options of a configuration that belong to one
-// protocol alone: those that the protocol does not have, and values that it does not take.
-func (p *Protocol) CheckOptions(own map[string]string) error {
+// protocol alone: those that the protocol does not have, or not for our side, and values that
+// it does not take. client means that we are to play the client.
+func (p *Protocol) CheckOptions(own map[string]string, client bool) error {
 	for _, name := range slices.Sorted(maps.Keys(own)) {
 		i := slices.IndexFunc(p.Options, func(o Option) bool { return o.Name == name })
 		if i < 0 {
-			return fmt.Errorf("protocol %q has no option %q; %s", p.Name, name, p.optionNames())
+			return fmt.Errorf("protocol %q has no option %q; %s", p.Name, name, p.optionNames(client))
+		}
+		if p.Options[i].Client && !client {
+			return fmt.Errorf("option %q is for a client alone, as in starttls_upstream; leave it out", name)
 		}
 		if err := p.Options[i].check(own[name]); err != nil {
 			return err
@@ -100,10 +105,16 @@ func (p *Protocol) CheckOptions(own map[string]string) error {
 	return nil
 }
 
-func (p *Protocol) optionNames() string {
-	var names []string
+func (p *Protocol) optionNames(client bool) string {
+	return cmp.Or(strings.Join(p.OptionNames(client), ", "), "none are its own")
+}
+
+// OptionNames are those of the options that the protocol alone has, for one side.
+func (p *Protocol) OptionNames(client bool) (names []string) {
 	for _, o := range p.Options {
-		names = append(names, o.Name)
+		if client || !o.Client {
+			names = append(names, o.Name)
+		}
 	}
-	return cmp.Or(strings.Join(names, ", "), "none are its own")
+	return names
 }

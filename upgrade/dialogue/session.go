@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"io"
+	"time"
 )
 
 // RecordTypeHandshake begins every ClientHello (RFC 8446 section 5.1).
@@ -41,6 +42,7 @@ type Session struct {
 	cleartext    bool   // the client does
 	spoken       bool   // we have sent something
 
+	pause time.Duration // between the request and TLS
 	resumption
 }
 

@@ -15,7 +15,8 @@ import (
 //	C: PING               the application's own
 //	S: PONG
 //	C: STARTTLS           the option command
-//	S: GO AHEAD           the option reply; without one the ClientHello follows at once
+//	S: GO AHEAD           the option reply; without one the ClientHello follows at once, or
+//	                      from a client of ours after the option pause
 var Protocol = &dialogue.Protocol{
 	Name:               "line",
 	Aliases:            []string{"text", "starttls"},
@@ -25,6 +26,8 @@ var Protocol = &dialogue.Protocol{
 	Options: []dialogue.Option{
 		{Name: commandOption, Default: "STARTTLS", Usage: "the line that asks for the upgrade"},
 		{Name: replyOption, Usage: "the line that grants the upgrade; none by default: the client starts TLS without waiting for one"},
+		{Name: pauseOption, Type: dialogue.DurationOption, Client: true, Default: "50ms",
+			Usage: "how long to wait between the command and TLS, where there is no reply to wait for"},
 	},
 	Accept:  accept,
 	Request: request,
@@ -34,6 +37,7 @@ var Protocol = &dialogue.Protocol{
 const (
 	commandOption = "command"
 	replyOption   = "reply"
+	pauseOption   = "pause"
 )
 
 // accept takes the command for the first line. A server that talks first, or more,
@@ -56,7 +60,7 @@ func request(s *dialogue.Session) error {
 		return err
 	}
 	if s.Option(replyOption) == "" {
-		return nil // our ClientHello is next
+		return s.Pause(pauseOption) // our ClientHello is next
 	}
 	line, err := s.ReadLine()
 	if err == nil && line != s.Option(replyOption) {
