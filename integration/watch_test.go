@@ -219,10 +219,11 @@ func TestDefaultLog(t *testing.T) {
 	}
 }
 
-// A handler that has no certificate says so.
+// A handler that has no certificate for the name that a client asks for says so.
 func TestDefaultLogOfMissingCertificates(t *testing.T) {
-	s := newSite(t, "smtp")
-	c := startCaddy(t, strings.ReplaceAll(s.String(), " mail.example.com ", " "))
+	s, other := newSite(t, "smtp"), newNamedSite(t, "other.example.com")
+	c := startCaddy(t, strings.ReplaceAll(s.String(), " mail.example.com ", " ")+other.String())
+	c.awaitCertificates("other.example.com")
 	conn, err := net.DialTimeout("tcp", s.address, patience)
 	require.NoError(t, err)
 	p := newPeer(conn, &tls.Config{ServerName: "mail.example.com"})
