@@ -12,9 +12,9 @@ import (
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 )
 
-// Matcher matches connections that begin with the upgrade request of one of the
-// given protocols: the SSLRequest of PostgreSQL, the StartTLS operation of LDAP, the
-// stream header of XMPP. No protocols match all of these.
+// Matcher matches connections that begin as those of clients that want an upgrade in one of
+// the given protocols: with the SSLRequest of PostgreSQL, the StartTLS operation of LDAP, the
+// stream header of XMPP. No protocols match all in which the client speaks first.
 //
 // Protocols in which the server speaks first cannot be matched: the client waits for
 // the greeting, and the matcher for the client. Route them by port.
