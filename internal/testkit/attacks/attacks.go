@@ -44,6 +44,7 @@ func Rows(protocol string) []Row {
 
 var tables = map[string]func() []Row{
 	"imap":     imapRows,
+	"irc":      ircRows,
 	"ldap":     ldapRows,
 	"lmtp":     func() []Row { return mailRows("LHLO", "XRCPTFORWARD x") },
 	"nntp":     nntpRows,

@@ -29,6 +29,12 @@ func Honest(protocol string) []Row {
 		return append(honest(0, login, []string{"USER a\r\n", "PASS b\r\n", "STAT\r\n"}), honest(lenient.RefuseLogin, login)...)
 	case "nntp":
 		return honest(0, []string{"CAPABILITIES\r\n", "MODE READER\r\n", "POST\r\n", text, "AUTHINFO USER a\r\n", "AUTHINFO PASS b\r\n", "ARTICLE 1\r\n", "QUIT\r\n"})
+	case "irc":
+		register := "NICK a\r\nUSER a 0 * :a\r\n"
+		return append(honest(0,
+			[]string{"CAP LS 302\r\n", "CAP REQ :multi-prefix\r\nAUTHENTICATE PLAIN\r\n", "CAP END\r\n" + register, "STARTTLS\r\n", "JOIN #a\r\n", "QUIT\r\n"},
+			[]string{"PASS x\r\n" + register + "PRIVMSG #a :\x01ACTION \x02waves\x01\r\nCAP LS\r\n", ":a PRIVMSG #a :STARTTLS\r\n"},
+			[]string{"CAP LS\n:a PING x\n", "FOO \t\x01\r\n"}), honest(lenient.RefuseLogin, []string{"PASS x\r\n" + register, "NICK b\r\n"})...)
 	case "imap":
 		return honest(0,
 			[]string{"a CAPABILITY\r\n", "b ID (\"name\" \"x\" \"version\" {3}\r\n", "1.0)\r\n", "c LOGIN a {8+}\r\nSTARTTLS\r\n", "d APPEND INBOX {12+}\r\nd STARTTLS\r\n\r\n", "e LOGOUT\r\n"},
@@ -61,6 +67,7 @@ func honest(quirks lenient.Quirk, sessions ...[]string) []Row {
 // enough around it to tell it from data.
 var announcements = map[string]*regexp.Regexp{
 	"imap":  regexp.MustCompile(`()( STARTTLS)`),
+	"irc":   regexp.MustCompile(`(away-notify=1)( tls)`),
 	"lmtp":  smtpAnnouncements,
 	"nntp":  regexp.MustCompile(`(SASL PLAIN\r\n)(STARTTLS\r\n)`),
 	"pop3":  regexp.MustCompile(`(SASL PLAIN\r\n)(STLS\r\nXCLIENT ADDR PORT\r\n)`),

@@ -79,6 +79,7 @@ const (
 
 var backends = map[string]func(session) Backend{
 	"imap":     func(s session) Backend { return &imap{session: s} },
+	"irc":      func(s session) Backend { return &irc{session: s} },
 	"ldap":     func(s session) Backend { return &ldap{session: s} },
 	"lmtp":     func(s session) Backend { return &smtp{session: s, lmtp: true} },
 	"nntp":     func(s session) Backend { return &nntp{session: s} },

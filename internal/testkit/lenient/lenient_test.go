@@ -19,7 +19,7 @@ type reading struct {
 
 func TestReadings(t *testing.T) {
 	for _, all := range [][]reading{
-		lineReadings, longReadings, smtpReadings, pop3Readings, nntpReadings, imapReadings, sieveReadings, ldapReadings(), xmppReadings, postgresReadings,
+		lineReadings, longReadings, smtpReadings, pop3Readings, nntpReadings, ircReadings, imapReadings, sieveReadings, ldapReadings(), xmppReadings, postgresReadings,
 	} {
 		for _, r := range all {
 			t.Run(r.protocol+"/"+r.name, func(t *testing.T) {
@@ -77,6 +77,12 @@ func TestAnswers(t *testing.T) {
 			"nntp", "200 backend ready\r\n", "POST\r\nSTARTTLS\r\n.\r\nAUTHINFO USER a\r\nAUTHINFO PASS b\r\n",
 			"340 Send it\r\n240 Posted\r\n381 Password\r\n281 Logged in\r\n", 0,
 		},
+		"irc": {
+			"irc", "", "CAP LS 302\r\nPASS x\r\nNICK a\r\nUSER a 0 * :a\r\nJOIN #a\r\nPING x\r\nFOO\r\nQUIT\r\nPING x\r\n",
+			":backend CAP * LS * :multi-prefix away-notify=1\r\n:backend CAP * LS :sasl=PLAIN server-time message-tags\r\n" +
+				":backend 001 a :Welcome\r\n:backend 376 a :End of MOTD\r\n:a!a@host JOIN #a\r\n:backend CAP a NEW :tls sasl\r\n" +
+				":backend PONG backend x\r\n:backend 421 * FOO :Unknown command\r\nERROR :Closing Link: bye\r\n", Bare,
+		},
 		"imap": {
 			"imap", "* OK [CAPABILITY IMAP4rev1 ID AUTH=PLAIN SASL-IR STARTTLS LITERAL+] backend ready\r\n",
 			"a ID (\"name\" {1}\r\nx)\r\nb LOGIN u {1+}\r\np\r\nc SELECT INBOX\r\n",
@@ -126,6 +132,8 @@ func TestRefusals(t *testing.T) {
 		{"nntp", RefuseGreeting, "", "400 backend refuses"},
 		{"nntp", RefuseData, "POST\r\n", "440 Not allowed"},
 		{"nntp", RefuseLogin, "AUTHINFO PASS x\r\n", "481 Login refused"},
+		{"irc", RefuseGreeting, "", "ERROR :Closing Link: backend refuses"},
+		{"irc", RefuseLogin, "PASS x\r\n", ":backend 464 * :Password incorrect"},
 		{"imap", RefuseGreeting, "", "* BYE backend refuses"},
 		{"imap", RefuseLogin, "a LOGIN b c\r\n", "a NO Login refused"},
 		{"sieve", RefuseGreeting, "", "BYE \"backend refuses\""},

@@ -1,0 +1,40 @@
+package attacks
+
+import (
+	"strings"
+
+	"github.com/l4starttls/caddy-l4-starttls/internal/testkit/lenient"
+)
+
+func ircRows() []Row {
+	s := &speller{}
+	for _, command := range []string{"STARTTLS", "WEBIRC pw gateway host 192.0.2.5", "PASS secret", "OPER root secret"} {
+		s.spell(command)
+	}
+	rows := s.rows
+	add := adder(&rows)
+	for _, command := range []string{"STARTTLS\r\n", "WEBIRC pw gateway host 192.0.2.5\r\n", "AUTHENTICATE PLAIN\r\n", "OPER root secret\r\n"} {
+		verb := command[:4]
+		for _, before := range []string{
+			":a ", " :a  ", ": ", ":a\t", ":a\tb ", "@a=b ", "@a=b :c ", "@ ", "@a\x00 ", ":a :b ", "@a @b ", ":a\r ", "\x00", "\x00:a ",
+			":" + strings.Repeat("a", 600) + " ", "@" + strings.Repeat("a", 5000) + " ", strings.Repeat(" ", 300),
+		} {
+			add("in front of the verb", before[:min(len(before), 10)]+verb, 0, before+command)
+		}
+		add("no verb of its own", "source before "+verb, 0, ":a\r\n"+command)
+		add("CR inside the verb", verb, 0, command[:3]+"\r"+command[3:])
+		add("half of a registration", "NICK before "+verb, 0, "NICK a\r\n", command)
+		add("half of a registration", "USER before "+verb, 0, "USER a 0 * :a\r\n", command)
+		add("registration refused", verb, lenient.RefuseLogin, "NICK a\r\nUSER a 0 * :a\r\n", command)
+		add("capabilities", "before "+verb, 0, "CAP LS 302\r\n", "CAP REQ :message-tags\r\n", "@a=b "+command)
+		add("like a welcome", "PING before "+verb, 0, "PING 001\r\n", "PING :001\r\n", command)
+		add("like a welcome", "CAP before "+verb, 0, "CAP REQ :001\r\n", "001\r\n", command)
+		add("greeting refuses", verb, lenient.RefuseGreeting, "PING a\r\n", command)
+		add("many commands", verb, 0, strings.Repeat("PING a\r\n", 2000)+command)
+	}
+	for _, name := range []string{"PASS secret\r\n", "OPER root secret\r\n", "AUTHENTICATE PLAIN\r\n"} {
+		add("registered", name[:4], 0, "NICK a\r\nUSER a 0 * :a\r\n", name)
+		add("registered", "in tags "+name[:4], 0, "CAP REQ message-tags\r\n", "NICK a\r\nUSER a 0 * :a\r\n", "@a=b "+name)
+	}
+	return rows
+}
