@@ -7,6 +7,7 @@ import (
 
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/imap"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/irc"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/ldap"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/line"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/nntp"
@@ -23,6 +24,7 @@ type Protocol = dialogue.Protocol
 // The protocols, each in a folder of its own.
 var (
 	IMAP     = imap.Protocol
+	IRC      = irc.Protocol
 	LDAP     = ldap.Protocol
 	Line     = line.Protocol
 	LMTP     = smtp.LMTP
@@ -37,6 +39,7 @@ var (
 // protocols is the table of all protocols, sorted by name.
 var protocols = []*Protocol{
 	IMAP,
+	IRC,
 	LDAP,
 	Line,
 	LMTP,
