@@ -14,6 +14,7 @@ var hardenedClients = map[string]struct{ send, want string }{
 	"imap":     {"a LOGIN alice \"open sesame\"\r\n", `\A\* BYE \[UNAVAILABLE\] .*\r\n\z`},
 	"pop3":     {"USER alice\r\nPASS open sesame\r\n", `\A-ERR .*\r\n\z`},
 	"sieve":    {"AUTHENTICATE \"PLAIN\" \"" + plainResponse() + "\"\r\n", `\ABYE .*\r\n\z`},
+	"irc":      {"PASS sesame\r\nNICK joe\r\n", `\AERROR :Closing Link: .*\r\n\z`},
 	"ldap":     {ldapBind, `\A\x30.\x02\x01\x02\x61.\x0a\x01\x34`}, // unavailable(52)
 	"postgres": {pgStartup(pgGuest), `\AE(?s:.*)\x00C(57P03|08006)\x00`},
 	"xmpp": {
@@ -71,6 +72,8 @@ func startHardened(t testing.TB, ca *authority) map[string]*hardened {
 	servers["smtp"] = hardenedPostfix(t, ca, d, "")
 	servers["ldap"] = hardenedSlapd(t, ca)
 	servers["xmpp"] = hardenedProsody(t, ca)
+	irc, log := startInspIRCd(t, ca, ircNeedsTLS)
+	servers["irc"] = &hardened{addr: irc, log: logOf(log)}
 	db := hardenedPostgres(t, ca)
 	servers["postgres"] = &hardened{addr: db.addr, log: db.Log}
 	return servers
@@ -82,6 +85,7 @@ var loginLogged = map[string]string{
 	"imap":     `imap-login: .*user=<alice>`,
 	"pop3":     `pop3-login: .*user=<alice>`,
 	"sieve":    `managesieve-login: .*user=<alice>`,
+	"irc":      `QuitUser: \w+=joe`,
 	"ldap":     ` BIND `,
 	"xmpp":     `Authenticated`,
 	"postgres": `user=guest`,

@@ -52,6 +52,7 @@ var matrixDialogues = map[string]func(up string) matrixDialogue{
 			{"LOGOUT\r\n", `OK.*\r\n`},
 		}}
 	},
+	"irc":      func(string) matrixDialogue { return matrixDialogue{offer: `\btls\b`, steps: ircSteps} },
 	"ldap":     func(string) matrixDialogue { return matrixDialogue{steps: ldapSteps} },
 	"postgres": postgresMatrix,
 	"xmpp":     func(string) matrixDialogue { return matrixDialogue{offer: "starttls", steps: xmppSteps} },

@@ -75,10 +75,10 @@ func TestMatrix(t *testing.T) {
 func startMatrixServers(t testing.TB, ca *authority) map[string]matrixServer {
 	t.Helper()
 	d := startDovecot(t, tlsOff)
-	prosody := startProsody(t, prosodyPlain)
+	prosody, irc := startProsody(t, prosodyPlain), startNgircd(t, ca)
 	plain := map[string]string{
 		"smtp": startPostfix(t, d, ""), "imap": d.imap, "pop3": d.pop3, "sieve": d.sieve,
-		"ldap": startSlapd(t), "xmpp": prosody,
+		"ldap": startSlapd(t), "xmpp": prosody, "irc": irc.plain,
 	}
 	servers := make(map[string]matrixServer)
 	demanding := startHardened(t, ca)
@@ -89,6 +89,7 @@ func startMatrixServers(t testing.TB, ca *authority) map[string]matrixServer {
 	}
 	// ManageSieve has no TLS from the first byte, PostgreSQL only since version 17.
 	servers["sieve"]["tls"] = startTerminator(t, ca, d.sieve)
+	servers["irc"]["tls"] = irc.tls
 	db := demanding["postgres"].addr
 	servers["postgres"] = matrixServer{"plain": db, "tls": startTerminator(t, ca, db), "starttls": db, "optional": db}
 	return servers
