@@ -190,6 +190,9 @@ func (h *Handler) note(cx *layer4.Connection, s *watched, joined *upgrade.Joined
 			h.record(cx, conn, hello)
 		}
 		h.setPlaceholders(cx, conn)
+	case conn.Outcome().CancelRequest:
+		h.setPlaceholders(cx, conn)
+		h.logger.Debug("passing on a request to cancel, in plaintext", h.fields(cx, conn)...)
 	case conn.Outcome().Cleartext:
 		h.setPlaceholders(cx, conn)
 		h.logger.Debug("client stays in plaintext", h.fields(cx, conn)...)

@@ -19,6 +19,7 @@ const (
 	outcomeImplicitTLS = "implicit_tls" // TLS from the first byte
 	outcomeCleartext   = "cleartext"    // as policy optional allows
 	outcomePassthrough = "passthrough"
+	outcomeCancel      = "cancel_request" // in plaintext, and nothing else
 )
 
 // errNoCertificate is in front of why there is no certificate for a client.
@@ -51,7 +52,7 @@ const outcomeError = "error" // anything else
 
 // outcomes lists all that can come of a negotiation.
 func outcomes() []string {
-	list := []string{outcomeUpgraded, outcomeImplicitTLS, outcomeCleartext, outcomePassthrough, outcomeError}
+	list := []string{outcomeUpgraded, outcomeImplicitTLS, outcomeCleartext, outcomePassthrough, outcomeCancel, outcomeError}
 	for _, f := range failures {
 		list = append(list, f.outcome)
 	}
@@ -72,6 +73,8 @@ func failure(err error) string {
 func success(conn *upgrade.Conn) string {
 	_, secure := conn.TLSConnectionState()
 	switch o := conn.Outcome(); {
+	case o.CancelRequest:
+		return outcomeCancel
 	case o.Cleartext:
 		return outcomeCleartext
 	case !secure:

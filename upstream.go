@@ -206,7 +206,12 @@ func (u *Upstream) serve(cx *layer4.Connection, s *watched, next layer4.Handler)
 	}
 	s.report.asked = config.TLS.ServerName
 	if u.Passthrough {
-		if staysInPlaintext(cx) {
+		switch o := outcomeBelow(cx); {
+		case o.CancelRequest:
+			s.negotiated(nil, nil)
+			s.servePassedThrough(&tally{closeWriter: down})
+			return u.passPlaintext(cx, s.tally, next)
+		case o.Cleartext:
 			return errNoTLSToPass
 		}
 		s.servePassedThrough(&tally{closeWriter: down})
@@ -242,10 +247,12 @@ func (u *Upstream) serve(cx *layer4.Connection, s *watched, next layer4.Handler)
 
 var errNoTLSToPass = errors.New("upgrading upstream: downstream is in plaintext, and passthrough has no TLS to pass")
 
-// staysInPlaintext reports whether `starttls` has let the client stay in plaintext.
-func staysInPlaintext(cx *layer4.Connection) bool {
-	joined, ok := findBelow[*upgrade.Joined](cx)
-	return ok && joined.Conn().Outcome().Cleartext
+// outcomeBelow is what has come of the client's negotiation with `starttls`, if there was one.
+func outcomeBelow(cx *layer4.Connection) upgrade.Outcome {
+	if joined, ok := findBelow[*upgrade.Joined](cx); ok {
+		return joined.Conn().Outcome()
+	}
+	return upgrade.Outcome{}
 }
 
 // awaitHello waits for the beginning of downstream's ClientHello. An upstream that
@@ -267,6 +274,14 @@ func (u *Upstream) awaitHello(cx *layer4.Connection, down *prefixconn.Conn) (beg
 		return false, errNoTLSToPass
 	}
 	return true, down.SetReadDeadline(time.Time{})
+}
+
+// passPlaintext joins downstream and an upstream that is not asked for TLS.
+func (u *Upstream) passPlaintext(cx *layer4.Connection, down closeWriter, next layer4.Handler) error {
+	up := startNext(cx, next)
+	up.join(down, up.ours)
+	up.wait(cx)
+	return up.err
 }
 
 // reject ends downstream. One that waits for a ServerHello is not told in plaintext.

@@ -50,7 +50,7 @@ func TestFailuresHaveNames(t *testing.T) {
 			require.Equal(t, want, failure(fmt.Errorf("upgrade: smtp: %w", err)), "%v", err)
 		}
 	}
-	require.Len(t, outcomes(), len(failures)+5)
+	require.Len(t, outcomes(), len(failures)+6)
 }
 
 // What is logged by default is limited for each kind, and says what was left out.

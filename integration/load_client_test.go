@@ -103,12 +103,12 @@ func (s *loadStage) refusedTurns() (all []turn) {
 		add("gone", "goes", append(greet, step{Close: true})...)
 	}
 	for outcome, says := range plaintextEnds[s.proto.Name] {
-		add(outcome, "is refused: "+outcome, append(greet, says)...)
+		add(outcome, "never begins TLS: "+outcome, append(greet, says)...)
 	}
 	return all
 }
 
-// plaintextEnds are what clients can say before TLS to be refused, by what comes of it.
+// plaintextEnds are what clients can say before TLS that ends the session, by what comes of it.
 var plaintextEnds = map[string]map[string]step{
 	"smtp":     {"quit": {SendText: "QUIT\r\n"}, "too_much": {SendText: "NOOP\r\n", Repeat: 60}},
 	"lmtp":     {"quit": {SendText: "QUIT\r\n"}, "too_much": {SendText: "NOOP\r\n", Repeat: 60}},
@@ -117,7 +117,7 @@ var plaintextEnds = map[string]map[string]step{
 	"sieve":    {"quit": {SendText: "LOGOUT\r\n"}, "too_much": {SendText: "NOOP\r\n", Repeat: 60}},
 	"nntp":     {"quit": {SendText: "QUIT\r\n"}, "too_much": {SendText: "CAPABILITIES\r\n", Repeat: 60}},
 	"ldap":     {"quit": {SendHex: "30050201014200"}, "too_much": {SendText: ldapBind, Repeat: 60}},
-	"postgres": {"plaintext": {SendText: startup}, "malformed": {SendHex: "0000000800040000"}},
+	"postgres": {"plaintext": {SendText: startup}, "cancel_request": {SendText: cancelRequest}, "malformed": {SendHex: "0000000800040000"}},
 	"xmpp":     {"quit": {SendText: "</stream:stream>"}},
 }
 

@@ -40,12 +40,12 @@ type loadStage struct {
 type traffic struct{ up, down atomic.Uint64 }
 
 // loadManners are those of TestLoadWithReloads. Those of upstreams without the upgrade are for
-// protocols whose plain server says that it has none.
+// protocols whose plain server says that it has none, and gets all that the client says.
 func loadManners(a *authority) []manner {
 	verified := []string{"tls_server_name " + upstreamName, "tls_trust_pool file " + a.file}
 	stranger := []string{"tls_server_name other.example.com", verified[1]}
 	early := func(p *upgrade.Protocol) bool { return p.EarlyDial }
-	says := []string{"smtp", "lmtp", "imap", "pop3", "sieve", "xmpp"}
+	says := []string{"smtp", "lmtp", "imap", "pop3", "sieve"}
 	fallback := append([]string{"policy optional"}, verified...)
 	return []manner{
 		{name: "required", accepts: []string{"policy required"}},

@@ -84,11 +84,9 @@ func TestPostgresCopyIn(t *testing.T) {
 	require.Equal(t, "CREATE TABLE\nCOPY 40000\n"+hex.EncodeToString(sum.Sum(nil))+"\n", out)
 }
 
-// TestPostgresCancelInClear interrupts psql. Up to version 16, libpq sends its
-// CancelRequest without TLS, and who must use TLS is not served without: the request
-// goes nowhere and the query goes on. Nobody can be told, since the protocol has no
-// answer to such a request.
-func TestPostgresCancelInClear(t *testing.T) {
+// TestPostgresCancelInPlaintext interrupts psql. Up to version 16, libpq sends its
+// CancelRequest without TLS, and the server takes it so whatever is demanded of logins.
+func TestPostgresCancelInPlaintext(t *testing.T) {
 	t.Parallel()
 	need(t, "psql")
 	db := startPostgres(t)
@@ -96,8 +94,8 @@ func TestPostgresCancelInClear(t *testing.T) {
 	if out, err := run(t, clientTimeout, "", "psql", "--version"); err != nil || !strings.Contains(out, " 15.") {
 		t.Skipf("a later psql cancels in TLS: %s", out)
 	}
-	f.interruptPsql(t, db, "SELECT pg_sleep(4)")
-	require.NotContains(t, db.Log(), "canceling statement", "a request in plaintext got through")
+	f.interruptPsql(t, db, "SELECT pg_sleep(60)")
+	require.Contains(t, db.Log(), "canceling statement due to user request")
 }
 
 // interruptPsql has a psql on TLS interrupted in the middle of a query, and returns

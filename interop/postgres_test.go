@@ -159,7 +159,7 @@ func TestPostgresClients(t *testing.T) {
 	t.Run("psycopg2", func(t *testing.T) {
 		out, err := debianPython(t, "psycopg2", "testdata/postgres_client.py", f.verified(t))
 		require.NoError(t, err, out)
-		require.Equal(t, "sum: 50005000\nssl: on TLSv1.3\nerror: 57014\nstill: 1\n", out)
+		require.Equal(t, "sum: 50005000\nssl: on TLSv1.3\nerror: 57014\ncancelled: 57014\nstill: 1\n", out)
 	})
 	t.Run("ALPN", func(t *testing.T) { f.requireALPN(t, "postgresql") })
 	t.Run("resumption", func(t *testing.T) { f.requireResumption(t, pgGarbage) })

@@ -36,6 +36,7 @@ type Conn struct {
 	config *Config
 	proto  *Protocol // nil: the caller holds the plaintext conversation
 	client bool
+	joined bool // to a backend, as Join does
 
 	negotiating sync.Mutex
 	negotiated  atomic.Bool

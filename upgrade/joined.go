@@ -56,6 +56,7 @@ type Joined struct {
 // Whoever made raw closes it, after Joined.Returned.
 func Join(ctx context.Context, raw net.Conn, proto *Protocol, config *Config) (*Joined, error) {
 	c := newConn(raw, proto, config, false)
+	c.joined = true
 	if proto.EarlyDial {
 		if proto.Join == nil || c.config.Passthrough {
 			c.spoil(ErrUnsupported) // nobody would see to the policy
@@ -100,7 +101,10 @@ func join(c *Conn, s dialogue.Situation) *Joined {
 	s.Options = c.config.options(c.proto)
 	s.PlaintextAuth = s.PlaintextAuth || s.Cleartext && c.config.PlaintextAuth
 	var filter dialogue.Filter
-	if c.proto.Join != nil && (c.tls.Load() != nil || !c.config.Passthrough || s.Cleartext) {
+	switch {
+	case c.plain.outcome.CancelRequest:
+		filter = dialogue.NewCancelRequest(c.plain.request)
+	case c.proto.Join != nil && (c.tls.Load() != nil || !c.config.Passthrough || s.Cleartext):
 		filter = c.proto.Join(s)
 	}
 	j := newJoined(c, filter)

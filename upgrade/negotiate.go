@@ -44,6 +44,11 @@ type Outcome struct {
 	Cleartext   bool // the client or the server stays in plaintext, as Config.Optional allows
 	ImplicitTLS bool // the client began with a ClientHello, as Config.ImplicitTLS allows
 
+	// CancelRequest reports that the client, which stays in plaintext, has sent nothing but a
+	// request to cancel what goes on in another session, and is not heard any further. Join
+	// lets it through to the backend whatever Config.Optional says.
+	CancelRequest bool
+
 	// Hello is the name that the client gave itself.
 	Hello string
 
@@ -69,6 +74,7 @@ type plaintext struct {
 	outcome      Outcome
 	kept         []byte
 	introduction []byte // TLS makes it void
+	request      int    // the size of a CancelRequest
 	heard        bool   // the peer has said something
 }
 
@@ -125,6 +131,7 @@ func (c *Conn) playPlaintext(ctx context.Context) error {
 	}
 	in := &plainReader{Conn: c.raw, ctx: ctx, idle: c.config.Limits.Idle}
 	options := c.config.options(c.proto)
+	options.Joined = c.joined
 	options.AdmitUpgrade = c.admitUpgrade
 	s := dialogue.NewSession(c.proto, options, in, c.raw, c.client)
 	begun := time.Now()
@@ -151,6 +158,9 @@ func (p *plaintext) learn(r dialogue.Result) {
 	p.outcome.PlaintextLogin, p.outcome.PlaintextLoginKnown = r.PlaintextLogin, r.PlaintextLoginKnown
 	p.outcome.TriedLogin = r.TriedLogin
 	p.kept, p.introduction = r.Kept, r.Introduction
+	if p.outcome.CancelRequest = r.CancelRequest; r.CancelRequest {
+		p.request = len(r.Unread)
+	}
 }
 
 // role is what the protocol plays on this side, or nil.

@@ -4,6 +4,7 @@ postgres_client.py CONNECTION-STRING
 """
 
 import sys
+import threading
 
 import psycopg2
 
@@ -21,5 +22,13 @@ try:
     cursor.execute("SELECT pg_sleep(60)")
 except psycopg2.errors.QueryCanceled as error:
     print("error:", error.pgcode)
+
+# One that the client cancels, from another thread and on another connection.
+cursor.execute("SET statement_timeout = 0")
+threading.Timer(1, connection.cancel).start()
+try:
+    cursor.execute("SELECT pg_sleep(60)")
+except psycopg2.errors.QueryCanceled as error:
+    print("cancelled:", error.pgcode)
 cursor.execute("SELECT 1")
 print("still:", cursor.fetchone()[0])

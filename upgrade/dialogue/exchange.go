@@ -46,6 +46,7 @@ type Exchange struct {
 	gone     bool  // the backend has ended
 	greeted  bool  // what was held at the start has been released once
 	left     bool  // the client has ended
+	deaf     bool  // nothing more of the client's is read
 
 	triedLogin bool // as RefusedLogin says
 	refused    bool // as Refused says
@@ -80,6 +81,9 @@ func (x *Exchange) ToClient(p []byte) { x.fromBackend.pass(p) }
 // available. Once the backend has ended there is nothing to wait for, and Hold does
 // nothing.
 func (x *Exchange) Hold() { x.held = !x.gone }
+
+// StopReading has nothing more read from the client, not even its end.
+func (x *Exchange) StopReading() { x.deaf = true }
 
 // Await limits the wait for a backend that speaks first as Hold does, but keeps nothing
 // back. It is for Start.
@@ -212,7 +216,10 @@ func (x *Exchange) ClientEnded() {
 // Room is how many more octets of the client's may be read: while its bytes wait, that is
 // bounded.
 func (x *Exchange) Room(wanted int) int {
-	if !x.held {
+	switch {
+	case x.deaf:
+		return 0
+	case !x.held:
 		return wanted
 	}
 	return min(wanted, max(0, maxAhead-len(x.fromClient.arrived)))

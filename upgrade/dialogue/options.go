@@ -18,6 +18,7 @@ type Options struct {
 	Capabilities  []string          // nil for the protocol's own
 	Optional      bool              // a client may stay in plaintext
 	PlaintextAuth bool              // and send its password so
+	Joined        bool              // a client is joined to a backend
 	Own           map[string]string // the protocol's own options, by name
 
 	// TLSAvailable reports whether there is a certificate to do TLS with. Nil if there is.

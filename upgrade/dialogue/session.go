@@ -36,11 +36,12 @@ type Session struct {
 	plaintextLogin, loginKnown bool // what a server has said of it
 	triedLogin                 bool // a client before TLS, and was refused
 
-	last         []byte // the command that was read last
-	kept         []byte // what Keep keeps
-	introduction []byte // what a client that stays in plaintext has established
-	cleartext    bool   // the client does
-	spoken       bool   // we have sent something
+	last          []byte // the command that was read last
+	kept          []byte // what Keep keeps
+	introduction  []byte // what a client that stays in plaintext has established
+	cleartext     bool   // the client does
+	cancelRequest bool   // it has sent nothing but that
+	spoken        bool   // we have sent something
 
 	pause time.Duration // between the request and TLS
 	resumption
@@ -56,6 +57,7 @@ func NewSession(proto *Protocol, opts *Options, in io.Reader, out io.Writer, cli
 // A Result is what a Session leaves.
 type Result struct {
 	Cleartext         bool // the client stays in plaintext
+	CancelRequest     bool // and has nothing to say but what is unread, as Session.CancelRequest says
 	Hello, ServerName string
 
 	// PlaintextLogin is what SetPlaintextLogin was told, if it was.
@@ -72,7 +74,7 @@ type Result struct {
 // Result ends the Session.
 func (s *Session) Result() Result {
 	r := Result{
-		Cleartext: s.cleartext, Hello: s.hello, ServerName: s.serverName,
+		Cleartext: s.cleartext, CancelRequest: s.cancelRequest, Hello: s.hello, ServerName: s.serverName,
 		PlaintextLogin: s.plaintextLogin, PlaintextLoginKnown: s.loginKnown, TriedLogin: s.triedLogin,
 		Kept: s.kept, Introduction: s.introduction, GoAhead: s.goAhead, Unread: s.buf,
 	}

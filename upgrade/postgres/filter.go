@@ -69,7 +69,7 @@ func postgresWish(b []byte) dialogue.Verdict {
 func postgresStarts(head []byte) bool {
 	size, code := binary.BigEndian.Uint32(head), binary.BigEndian.Uint32(head[4:])
 	if code == postgresCancelRequest {
-		return size >= 16
+		return size >= minCancelRequest
 	}
 	return size >= postgresFirstHead && (code>>16 == 3 || code>>16 == 2)
 }

@@ -44,6 +44,13 @@ const (
 	postgresGSSENCRequest = 1234<<16 | 5680
 )
 
+// The size of a CancelRequest: its length, its code, the number of a process, and a key, of
+// 4 octets up to version 3.0 of the protocol, and of up to 256 since 3.2.
+const (
+	minCancelRequest = 4 + 4 + 4 + 4
+	maxCancelRequest = 4 + 4 + 4 + 256
+)
+
 var (
 	sslRequest    = []byte{0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f}
 	gssencRequest = []byte{0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x30}
@@ -72,7 +79,7 @@ func accept(s *dialogue.Session) error {
 		case code == postgresGSSENCRequest && !encrypted:
 			err = postgresNoGSS(s)
 		case code == postgresCancelRequest:
-			err = postgresCommit(s, dialogue.ErrQuit) // has no answer, and libpq before 17 never encrypts it
+			err = s.CancelRequest() // libpq before 17, pgx and node-postgres never encrypt it
 		case code>>16 == 3:
 			err = postgresCommit(s, dialogue.ErrPlaintext)
 		case code>>16 == 2 && s.PlaintextAuth():
@@ -141,7 +148,7 @@ func postgresMessage(s *dialogue.Session) (code uint32, err error) {
 	switch {
 	case int64(size) > int64(s.MaxLine()):
 		return 0, dialogue.ErrLineTooLong
-	case size < 8 || request && size != 8 || code == postgresCancelRequest && size < 16:
+	case size < 8 || request && size != 8 || code == postgresCancelRequest && (size < minCancelRequest || size > maxCancelRequest):
 		return 0, dialogue.ErrMalformed
 	}
 	_, err = s.Next(int(size))
