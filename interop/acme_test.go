@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -110,4 +111,27 @@ func startAsk(t testing.TB, name string) (url string) {
 	}))
 	t.Cleanup(server.Close)
 	return server.URL
+}
+
+// TestACMEByDNS has the certificate of a wildcard obtained with a DNS provider. It serves the
+// names below it, so that nothing else is obtained for them.
+func TestACMEByDNS(t *testing.T) {
+	t.Parallel()
+	need(t, "openssl")
+	bin, err := dnsCaddyBuild.programs()
+	require.NoError(t, err)
+	ca, dir := startPebble(t, time.Hour), t.TempDir()
+	client := mailClient{addr: freeAddr(t), roots: ca.roots(t)}
+	storage := filepath.Join(dir, "storage")
+	c := runCaddy(t, bin+"/dnscaddy", storage, "--adapter", "caddyfile", "--config", writeFile(t, dir, "Caddyfile",
+		"{\n"+ca.acmeOptions(storage, "dns test "+ca.names.url+"\nresolvers "+ca.names.addr)+
+			client.server("example.com *.example.com mail.example.com", startQuitter(t))+"}\n"))
+	c.await(t, []string{"example.com", "*.example.com"}, client.addr)
+	for _, name := range []string{"example.com", "mail.example.com", "any.example.com"} {
+		client.host = name
+		client.connect(t)
+	}
+	require.Equal(t, 2, ca.issued())
+	added, left := ca.names.left()
+	require.Equal(t, []int{2, 0}, []int{added, left})
 }

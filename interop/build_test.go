@@ -12,7 +12,7 @@ import (
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	for _, b := range []*build{&caddyBuild, &pebbleBuild} {
+	for _, b := range []*build{&caddyBuild, &dnsCaddyBuild, &pebbleBuild} {
 		if b.dir != "" {
 			os.RemoveAll(b.dir)
 		}
@@ -32,6 +32,9 @@ type build struct {
 
 // caddyBuild is the Caddy under test.
 var caddyBuild = build{module: "..", packages: []string{"./cmd/caddy"}}
+
+// dnsCaddyBuild is one with a DNS provider.
+var dnsCaddyBuild = build{module: "..", packages: []string{"./interop/testdata/dnscaddy"}}
 
 // programs returns the folder with the programs.
 func (b *build) programs() (string, error) {

@@ -29,7 +29,7 @@ func startCluster(t testing.TB, tickets string) *cluster {
 	for i := range c.caddies {
 		c.clients[i] = mailClient{addr: freeAddr(t), host: "mail.example.com", roots: roots}
 		config := clusterConfig(c.clients[i].addr, storage, tickets+`"automation": {"policies": [`+c.ca.policy(t)+`]}`, backend)
-		c.caddies[i] = runCaddy(t, storage, "--config", writeFile(t, t.TempDir(), "caddy.json", config))
+		c.caddies[i] = runCaddy(t, caddyBinary(t), storage, "--config", writeFile(t, t.TempDir(), "caddy.json", config))
 	}
 	for i, caddy := range c.caddies {
 		caddy.await(t, []string{"mail.example.com"}, c.clients[i].addr)

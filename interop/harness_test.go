@@ -114,16 +114,16 @@ func startCaddyfile(t testing.TB, config func(storage string) string, hosts []st
 	t.Helper()
 	dir := t.TempDir()
 	storage := filepath.Join(dir, "storage")
-	c := runCaddy(t, storage, "--adapter", "caddyfile", "--config", writeFile(t, dir, "Caddyfile", config(storage)))
+	c := runCaddy(t, caddyBinary(t), storage, "--adapter", "caddyfile", "--config", writeFile(t, dir, "Caddyfile", config(storage)))
 	c.await(t, hosts, addrs...)
 	return c
 }
 
-// runCaddy runs Caddy with a configuration that has this storage.
-func runCaddy(t testing.TB, storage string, args ...string) *caddyServer {
+// runCaddy runs a Caddy with a configuration that has this storage.
+func runCaddy(t testing.TB, program, storage string, args ...string) *caddyServer {
 	t.Helper()
 	dir := t.TempDir()
-	cmd := exec.Command(caddyBinary(t), append([]string{"run"}, args...)...)
+	cmd := exec.Command(program, append([]string{"run"}, args...)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
 	return &caddyServer{process: startCmd(t, cmd), storage: storage}

@@ -22,14 +22,13 @@ import (
 	"github.com/l4starttls/caddy-l4-starttls/internal/testkit"
 )
 
-// pebbleBuild is Pebble, a small ACME server, and its DNS server.
-var pebbleBuild = build{module: "pebble", packages: []string{
-	"github.com/letsencrypt/pebble/v2/cmd/pebble", "github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv",
-}}
+// pebbleBuild is Pebble, a small ACME server.
+var pebbleBuild = build{module: "pebble", packages: []string{"github.com/letsencrypt/pebble/v2/cmd/pebble"}}
 
 // An acmeServer is a Pebble that finds every name at 127.0.0.1.
 type acmeServer struct {
 	*process
+	names      *nameServer
 	address    string // of the ACME directory
 	management string
 	trust      string // PEM file: who signs for both
@@ -50,7 +49,7 @@ func startPebble(t testing.TB, validity time.Duration) *acmeServer {
 	own := testkit.Issue(t, template, testkit.NewKey(t), nil)
 	certificate, key := testkit.PEM(t, own)
 	a := &acmeServer{
-		address: freeAddr(t), management: freeAddr(t), http: port(t, freeAddr(t)), tls: port(t, freeAddr(t)),
+		names: startNames(t), address: freeAddr(t), management: freeAddr(t), http: port(t, freeAddr(t)), tls: port(t, freeAddr(t)),
 		trust: writeFile(t, dir, "cert.pem", string(certificate)), pool: testkit.Trust(own),
 	}
 	config := writeFile(t, dir, "config.json", fmt.Sprintf(`{"pebble": {
@@ -58,22 +57,12 @@ func startPebble(t testing.TB, validity time.Duration) *acmeServer {
 		"httpPort": %s, "tlsPort": %s, "retryAfter": {"authz": 1, "order": 1}, "keyAlgorithm": "ecdsa",
 		"profiles": {"default": {"validityPeriod": %.0f}}}}`,
 		a.address, a.management, a.trust, writeFile(t, dir, "key.pem", string(key)), a.http, a.tls, validity.Seconds()))
-	cmd := exec.Command(bin+"/pebble", "-config", config, "-dnsserver", startNames(t, bin))
+	cmd := exec.Command(bin+"/pebble", "-config", config, "-dnsserver", a.names.addr)
 	cmd.Env = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT=0", "PEBBLE_AUTHZREUSE=0")
 	a.process = startCmd(t, cmd)
 	waitTCP(t, a.address)
 	waitTCP(t, a.management)
 	return a
-}
-
-// startNames runs a DNS server for which every name is 127.0.0.1.
-func startNames(t testing.TB, bin string) (addr string) {
-	t.Helper()
-	addr = freeAddr(t)
-	startCmd(t, exec.Command(bin+"/pebble-challtestsrv", "-dnsserver", addr, "-management", freeAddr(t),
-		"-defaultIPv4", "127.0.0.1", "-defaultIPv6", "", "-http01", "", "-https01", "", "-doh", "", "-tlsalpn01", ""))
-	waitTCP(t, addr)
-	return addr
 }
 
 // directory is the URL that a client of the ACME server starts with.

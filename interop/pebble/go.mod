@@ -4,10 +4,7 @@ module github.com/l4starttls/caddy-l4-starttls/interop/pebble
 
 go 1.26.0
 
-tool (
-	github.com/letsencrypt/pebble/v2/cmd/pebble
-	github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv
-)
+tool github.com/letsencrypt/pebble/v2/cmd/pebble
 
 require (
 	github.com/go-jose/go-jose/v4 v4.1.8 // indirect
