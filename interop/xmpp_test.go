@@ -92,10 +92,30 @@ func TestXMPPClients(t *testing.T) {
 				require.Contains(t, out, "session: alice@xmpp.example.com TLSv1.3\n"+
 					"message: hello from alice@xmpp.example.com\n")
 			})
+			t.Run("go-sendxmpp", func(t *testing.T) { f.requireGoSendXMPP(t) })
+			t.Run("sslscan", func(t *testing.T) {
+				need(t, "sslscan")
+				out, err := run(t, clientTimeout, "", "sslscan", "--no-colour", "--starttls-xmpp", "--sni-name="+xmppHost, f.addr)
+				require.NoError(t, err, out)
+				require.Regexp(t, `TLSv1\.3 +enabled`, out)
+			})
 			t.Run("ALPN", func(t *testing.T) { f.requireALPN(t, "xmpp-client") })
 			t.Run("resumption", func(t *testing.T) { f.requireResumption(t, xmppHeader+"</stream:stream>") })
 		})
 	}
+}
+
+// requireGoSendXMPP sends a message with a client that is made of go-xmpp. In all versions of
+// that, a line end follows the request for the upgrade.
+func (f *front) requireGoSendXMPP(t testing.TB) {
+	t.Helper()
+	need(t, "go-sendxmpp")
+	user := xmppUser + "@" + xmppHost
+	out, err := run(t, clientTimeout, "hello from Go", "env", "SSL_CERT_FILE="+f.Root(),
+		"go-sendxmpp", "-d", "-u", user, "-p", xmppPassword, "-j", f.addr, user)
+	require.NoError(t, err, out)
+	require.Contains(t, out, "<proceed")
+	require.Contains(t, out, "hello from Go")
 }
 
 // requireXMPPSession goes through all that a client says from the connection to a

@@ -37,6 +37,7 @@ type Conn struct {
 	proto  *Protocol // nil: the caller holds the plaintext conversation
 	client bool
 	joined bool // to a backend, as Join does
+	blanks int  // that the client may still send in front of TLS; guarded by both locks below
 
 	negotiating sync.Mutex
 	negotiated  atomic.Bool
@@ -61,7 +62,7 @@ func newConn(raw net.Conn, proto *Protocol, config *Config, client bool) *Conn {
 	if config == nil {
 		config = new(Config)
 	}
-	return &Conn{raw: prefixconn.New(raw, nil), proto: proto, config: config, client: client}
+	return &Conn{raw: prefixconn.New(raw, nil), proto: proto, config: config, client: client, blanks: blanksFor(proto, client)}
 }
 
 // Read reads plaintext before the upgrade and decrypted bytes after it. A

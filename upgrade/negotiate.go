@@ -3,7 +3,6 @@ package upgrade
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"time"
@@ -223,15 +222,11 @@ func (c *Conn) grant(goAhead []byte) error {
 	if err := c.raw.SetDeadline(time.Now().Add(c.config.handshakeTimeout())); err != nil {
 		return err
 	}
-	first := make([]byte, 1)
-	if _, err := c.raw.Read(first); err != nil {
-		return fmt.Errorf("%w: %w", dialogue.ErrHandshake, dialogue.AsNegotiationError(err))
+	first, err := c.readBehindBlanks()
+	if err == nil && first != dialogue.RecordTypeHandshake {
+		err = ErrNotTLS
 	}
-	if first[0] != dialogue.RecordTypeHandshake {
-		return ErrNotTLS
-	}
-	c.raw.Unread(first)
-	return nil
+	return err
 }
 
 // beginsWithTLS looks for a ClientHello in place of the negotiation. Where the server

@@ -58,15 +58,17 @@ func (c *Conn) startTLS(ctx context.Context, read, goAhead []byte) error {
 // boundary is the one place where plaintext ends. It is passed before the
 // go-ahead is sent, and nothing that was read before it is read after it, but for
 // a ClientHello where the protocol has no go-ahead to wait for: that is what it returns.
+// Blanks are dropped that the protocol lets a client send.
 func (c *Conn) boundary(goAhead []byte) (early []byte, err error) {
 	early = make([]byte, c.raw.Buffered())
 	if len(early) > 0 {
 		if _, err := io.ReadFull(c.raw, early); err != nil {
 			return nil, err
 		}
-		if c.client || goAhead != nil || early[0] != dialogue.RecordTypeHandshake {
-			return nil, ErrPipelined
-		}
+	}
+	early = c.dropBlanks(early)
+	if len(early) > 0 && (c.client || goAhead != nil || early[0] != dialogue.RecordTypeHandshake) {
+		return nil, ErrPipelined
 	}
 	if goAhead != nil {
 		if _, err := c.raw.Write(goAhead); err != nil {
@@ -88,15 +90,8 @@ func (c *Conn) handshake(ctx context.Context, stop func() bool, early []byte) er
 	if c.client {
 		t = tls.Client(below, config)
 	}
-	deadline := time.Now().Add(c.config.handshakeTimeout())
-	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
-		deadline = d
-	}
-	if err := c.raw.SetDeadline(deadline); err != nil {
+	if err := c.beginHandshake(ctx, early); err != nil {
 		return err
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
 	}
 	direct := c.plain.outcome.ImplicitTLS && c.proto.DirectALPN
 	if direct {
@@ -120,6 +115,29 @@ func (c *Conn) handshake(ctx context.Context, stop func() bool, early []byte) er
 	c.tls.Store(t)
 	c.negotiated.Store(true)
 	return nil
+}
+
+// beginHandshake sets the deadline of the handshake, and drops blanks in front of it that the
+// client may send.
+func (c *Conn) beginHandshake(ctx context.Context, early []byte) error {
+	deadline := time.Now().Add(c.config.handshakeTimeout())
+	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
+		deadline = d
+	}
+	if err := c.raw.SetDeadline(deadline); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if c.blanks == 0 || len(early) > 0 {
+		return nil
+	}
+	first, err := c.readBehindBlanks()
+	if err == nil && isBlank(first) {
+		err = ErrNotTLS
+	}
+	return err
 }
 
 type requestedNameKey struct{}

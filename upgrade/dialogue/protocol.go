@@ -40,6 +40,11 @@ type Protocol struct {
 	// of the ids.
 	DirectALPN bool
 
+	// BlanksBehindRequest reports that a client may send up to 16 blanks (space, tab, CR, LF)
+	// between its request for the upgrade and its ClientHello. They are dropped, and all else
+	// there is still a violation.
+	BlanksBehindRequest bool
+
 	// MaxLine bounds a line or message before TLS, in octets, unless Limits.Message does.
 	// Default: 4096.
 	MaxLine int

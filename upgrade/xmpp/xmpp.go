@@ -22,12 +22,14 @@ import (
 // RFC 6120 section 5. A client cannot stay in plaintext: which mechanisms it could
 // authenticate with is known to the backend alone.
 var Protocol = &dialogue.Protocol{
-	Name:       "xmpp",
-	Aliases:    []string{"jabber", "xmpps", "xmpp-client", "xmpp-server"},
-	Port:       5222,
-	Facts:      dialogue.Facts{Ports: "5222", Upgrade: "`<starttls/>`", Document: "RFC 6120 section 5"},
-	ALPN:       []string{"xmpp-client"},
-	MaxLine:    maxXMPPTag,
+	Name:                "xmpp",
+	Aliases:             []string{"jabber", "xmpps", "xmpp-client", "xmpp-server"},
+	Port:                5222,
+	Facts:               dialogue.Facts{Ports: "5222", Upgrade: "`<starttls/>`", Document: "RFC 6120 section 5"},
+	ALPN:                []string{"xmpp-client"},
+	MaxLine:             maxXMPPTag,
+	BlanksBehindRequest: true, // of go-xmpp and sslscan; white space is a keep-alive (RFC 6120 section 4.6.1)
+
 	Match:      match,
 	Accept:     accept,
 	Request:    request,
