@@ -24,6 +24,9 @@ import (
 //		implicit_tls        [<delay>]
 //		negotiation_timeout <duration>
 //		handshake_timeout   <duration>
+//		limits {
+//			...
+//		}
 //		greeting            <text>
 //		capabilities        <names...>
 //		log                 [<name>]
@@ -86,6 +89,8 @@ func (h *Handler) unmarshalOption(option string, d *caddyfile.Dispenser) error {
 		return oneDuration(d, &h.NegotiationTimeout)
 	case "handshake_timeout":
 		return oneDuration(d, &h.HandshakeTimeout)
+	case "limits":
+		return unmarshalLimits(d, &h.Limits)
 	case "greeting":
 		return oneArg(d, &h.Greeting)
 	case "capabilities":
@@ -97,7 +102,7 @@ func (h *Handler) unmarshalOption(option string, d *caddyfile.Dispenser) error {
 		return err
 	}
 	return d.Errf("unknown starttls option %q; must be one of: %s", option, withOwn("policy, allow_plaintext_auth, hostname, "+
-		"connection_policy, passthrough, implicit_tls, negotiation_timeout, handshake_timeout, greeting, capabilities, log", h.Protocol, false))
+		"connection_policy, passthrough, implicit_tls, negotiation_timeout, handshake_timeout, limits, greeting, capabilities, log", h.Protocol, false))
 }
 
 func noArgs(d *caddyfile.Dispenser) error {

@@ -19,7 +19,7 @@ import (
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
 )
 
-var update = flag.Bool("update", false, "write the second halves of the .caddyfiletest files anew, and the README's table of protocols")
+var update = flag.Bool("update", false, "write the second halves of the .caddyfiletest files anew, and the documents' tables of protocols")
 
 // separator is the line between the two halves of a .caddyfiletest file.
 const separator = "\n----------\n"
@@ -163,6 +163,14 @@ func TestJSONErrors(t *testing.T) {
 		"no protocol": {
 			`{"handle": [{"handler": "starttls"}]}`,
 			"no protocol; must be one of: imap, ",
+		},
+		"negative limit": {
+			`{"handle": [{"handler": "starttls", "protocol": "smtp", "limits": {"commands": -5}}]}`,
+			"limits commands -5: must be at least 1",
+		},
+		"unknown limit": {
+			`{"handle": [{"handler": "starttls", "protocol": "smtp", "limits": {"connections": 5}}]}`,
+			`unknown field "connections"`,
 		},
 		"negative negotiation timeout": {
 			`{"handle": [{"handler": "starttls", "protocol": "smtp", "negotiation_timeout": "-1s"}]}`,

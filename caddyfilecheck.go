@@ -23,6 +23,7 @@ func (h *Handler) checkCaddyfile() error {
 		known(&draft.Hostnames[i], "placeholder.example")
 	}
 	known(&draft.Greeting, "")
+	draft.Limits.assumeKnown()
 	return draft.check()
 }
 

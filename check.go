@@ -123,7 +123,8 @@ func (h *Handler) checkOptions() error {
 		return fmt.Errorf("implicit_tls does not go with passthrough, nor with a protocol such as line, whose backend is needed before the upgrade")
 	}
 	return errors.Join(checkDuration("implicit_tls", h.ImplicitTLS),
-		checkDuration("negotiation_timeout", h.NegotiationTimeout), checkDuration("handshake_timeout", h.HandshakeTimeout))
+		checkDuration("negotiation_timeout", h.NegotiationTimeout), checkDuration("handshake_timeout", h.HandshakeTimeout),
+		h.Limits.checkClients(h.proto), h.Limits.check(h.NegotiationTimeout))
 }
 
 // protocolNames lists the protocols that satisfy a condition, or all.

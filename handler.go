@@ -62,6 +62,9 @@ type Handler struct {
 	// How long the TLS handshake may take. Default: `15s`.
 	HandshakeTimeout caddy.Duration `json:"handshake_timeout,omitempty"`
 
+	// What a client may do before TLS. See Limits for the defaults.
+	Limits *Limits `json:"limits,omitempty"`
+
 	// The text behind the hostname in the greeting, where the protocol has room
 	// for it.
 	Greeting string `json:"greeting,omitempty"`
@@ -80,11 +83,12 @@ type Handler struct {
 	// beside the others: `command` and `reply` for the line protocol.
 	Options protocolOptions `json:"-"`
 
-	logger *zap.Logger
-	proto  *upgrade.Protocol
-	config *upgrade.Config
-	watch  *watch
-	warned onceOnly // by text
+	logger  *zap.Logger
+	proto   *upgrade.Protocol
+	config  *upgrade.Config
+	watch   *watch
+	clients *clientLimits // nil if no client is limited
+	warned  onceOnly      // by text
 }
 
 // CaddyModule returns the Caddy module information.
@@ -129,8 +133,10 @@ func (h *Handler) provision(ctx caddy.Context) error {
 		Passthrough:        h.Passthrough,
 		NegotiationTimeout: time.Duration(h.NegotiationTimeout),
 		HandshakeTimeout:   time.Duration(h.HandshakeTimeout),
+		Limits:             h.Limits.bounds(),
 		Warn:               h.warn,
 	}
+	h.limitClients()
 	if len(h.Hostnames) > 0 {
 		h.config.Hostname = h.Hostnames[0]
 	}
@@ -150,6 +156,7 @@ func (h *Handler) replacePlaceholders() {
 	for i := range h.Hostnames {
 		h.Hostnames[i] = repl.ReplaceAll(h.Hostnames[i], "")
 	}
+	h.Limits = h.Limits.replacePlaceholders()
 }
 
 // warn logs what an administrator should change, once for each configuration.
@@ -169,6 +176,9 @@ func (h *Handler) Handle(cx *layer4.Connection, next layer4.Handler) error {
 	s := h.watch.begin(cx)
 	s.early = h.proto.EarlyDial
 	defer s.returned()
+	if !h.admit(cx, s) {
+		return nil
+	}
 	hello := new(tls.ClientHelloInfo)
 	joined, err := upgrade.Join(withHello(s.negotiation, hello), takeOver(cx), h.proto, h.config)
 	s.joined(joined, err)

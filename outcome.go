@@ -32,6 +32,7 @@ var failures = []struct {
 }{
 	{"shutdown", oneOf(upgrade.ErrShutdown)},
 	{"violation", isViolation},
+	{"limited", isLimited},
 	{"quit", oneOf(upgrade.ErrQuit)},
 	{"plaintext", oneOf(upgrade.ErrPlaintext)},
 	{"no_certificate", oneOf(errNoCertificate)},

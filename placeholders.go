@@ -47,7 +47,12 @@ func (h *Handler) checkPlaceholders() error {
 			return err
 		}
 	}
-	return checkPlaceholders(h.logger, h.Source, "greeting", h.Greeting)
+	for _, option := range append(h.Limits.texts(), [2]string{"greeting", h.Greeting}) {
+		if err := checkPlaceholders(h.logger, h.Source, option[0], option[1]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (u *Upstream) checkPlaceholders() error {

@@ -96,20 +96,35 @@ func TestDocumentedGo(t *testing.T) {
 	}
 }
 
-// protocolTable finds the README's table of protocols.
+// protocolTable finds a document's table of protocols.
 var protocolTable = regexp.MustCompile(`(?s)(<!-- protocols:[^>]*-->\n).*(<!-- /protocols -->)`)
 
-// The README's table has a row for every protocol, made of what the protocol says of itself.
+// The tables have a row for every protocol, made of what the protocol says of itself.
 func TestDocumentedProtocols(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
-	require.NoError(t, err)
-	require.Len(t, protocolTable.FindAll(readme, -1), 1)
-	want := protocolTable.ReplaceAllString(string(readme), "${1}"+strings.ReplaceAll(protocolRows(t), "$", "$$")+"${2}")
-	if *update {
-		require.NoError(t, os.WriteFile("README.md", []byte(want), 0o600))
-		return
+	for file, rows := range map[string]string{"README.md": protocolRows(t), "docs/limits.md": messageRows()} {
+		document, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.Len(t, protocolTable.FindAll(document, -1), 1, file)
+		want := protocolTable.ReplaceAllString(string(document), "${1}"+strings.ReplaceAll(rows, "$", "$$")+"${2}")
+		if *update {
+			require.NoError(t, os.WriteFile(file, []byte(want), 0o600))
+			continue
+		}
+		require.Equal(t, want, string(document), "%s: `go test . -update` writes it anew", file)
 	}
-	require.Equal(t, want, string(readme), "`go test . -update` writes it anew")
+}
+
+// messageRows tell how long a message may be.
+func messageRows() string {
+	rows := "| protocol | `message` |\n|---|---|\n"
+	for _, p := range upgrade.Protocols() {
+		message := "the backend's"
+		if !p.EarlyDial {
+			message = fmt.Sprint(upgrade.Limits{}.ForProtocol(p).Message)
+		}
+		rows += fmt.Sprintf("| `%s` | %s |\n", p.Name, message)
+	}
+	return rows
 }
 
 func protocolRows(t *testing.T) string {

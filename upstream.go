@@ -49,6 +49,9 @@ type Upstream struct {
 	// Default: that of `tls`, or else `15s`.
 	HandshakeTimeout caddy.Duration `json:"handshake_timeout,omitempty"`
 
+	// What the upstream may say before TLS: `message`, `bytes` and `idle` of Limits.
+	Limits *Limits `json:"limits,omitempty"`
+
 	// Our own name in SMTP and LMTP. Default: `localhost`.
 	Hostname string `json:"hostname,omitempty"`
 
@@ -111,6 +114,7 @@ func (u *Upstream) provision(ctx caddy.Context) error {
 		Hostname:           u.Hostname,
 		Options:            u.Options,
 		Optional:           u.Policy == "optional",
+		Limits:             u.Limits.bounds(),
 		Passthrough:        u.Passthrough,
 		NegotiationTimeout: time.Duration(u.NegotiationTimeout),
 		HandshakeTimeout:   time.Duration(max(u.HandshakeTimeout, u.TLS.HandshakeTimeout)), // one of them at most
@@ -175,7 +179,8 @@ func (u *Upstream) checkOptions() error {
 		return errors.New("handshake_timeout and tls_timeout are the same; set one of them")
 	}
 	return errors.Join(checkDuration("negotiation_timeout", u.NegotiationTimeout),
-		checkDuration("handshake_timeout", min(u.HandshakeTimeout, u.TLS.HandshakeTimeout)))
+		checkDuration("handshake_timeout", min(u.HandshakeTimeout, u.TLS.HandshakeTimeout)),
+		u.Limits.checkUpstream(), u.Limits.check(u.NegotiationTimeout))
 }
 
 // configuresTLS reports whether anything beside the server's name is set.

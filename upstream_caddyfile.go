@@ -21,6 +21,9 @@ import (
 //		passthrough
 //		negotiation_timeout      <duration>
 //		handshake_timeout        <duration>
+//		limits {
+//			...
+//		}
 //		hostname                 <name>
 //		log                      [<name>]
 //		<an option of the protocol alone>
@@ -67,6 +70,8 @@ func (u *Upstream) unmarshalOption(option string, d *caddyfile.Dispenser) error 
 		return oneArg(d, &u.Hostname)
 	case "log":
 		return optionalArg(d, &u.Log)
+	case "limits":
+		return unmarshalLimits(d, &u.Limits)
 	}
 	if option == "tls_alpn" {
 		return u.unmarshalALPN(d)
@@ -85,7 +90,7 @@ func (u *Upstream) unmarshalOption(option string, d *caddyfile.Dispenser) error 
 
 func (u *Upstream) unknownOption(option string, d *caddyfile.Dispenser) error {
 	return d.Errf("unknown starttls_upstream option %q; must be one of: %s", option, withOwn("policy, passthrough, "+
-		"negotiation_timeout, handshake_timeout, hostname, log, tls_alpn, tls_client_auth, tls_curves, tls_insecure_skip_verify, "+
+		"negotiation_timeout, handshake_timeout, limits, hostname, log, tls_alpn, tls_client_auth, tls_curves, tls_insecure_skip_verify, "+
 		"tls_renegotiation, tls_server_name, tls_timeout, tls_trust_pool", u.Protocol, true))
 }
 

@@ -47,6 +47,8 @@ type watched struct {
 	watch  *watch
 	report report // guarded by mu
 
+	seat *seat // among the connections of its client, until the negotiation is over
+
 	tally *tally // of a session that is nothing else; only for upstreams
 
 	early bool // the backend is there before the upgrade, which may come later
@@ -74,6 +76,7 @@ func (s *watched) negotiated(conn *upgrade.Conn, err error) {
 		return
 	}
 	s.told = true
+	s.seat.negotiated()
 	if conn != nil {
 		s.report.told = conn.Outcome()
 		if state, ok := conn.TLSConnectionState(); ok && s.watch.access != nil {
@@ -127,6 +130,7 @@ func (s *watched) returned() {
 func (s *watched) over() {
 	s.once.Do(func() {
 		s.negotiated(nil, nil) // if nothing has come of it yet
+		s.seat.leave()
 		if s.watch.access != nil {
 			s.logAccess()
 		}

@@ -29,6 +29,7 @@ func TestFailuresHaveNames(t *testing.T) {
 	for want, errs := range map[string][]error{
 		"shutdown":       {upgrade.ErrShutdown},
 		"violation":      {upgrade.ErrPipelined, upgrade.ErrNotTLS, dialogue.ErrAmbiguousEnd},
+		"limited":        {upgrade.ErrTooManyConnections, fmt.Errorf("%w, behind %w", upgrade.ErrQuit, upgrade.ErrTooManyUpgrades)},
 		"quit":           {upgrade.ErrQuit},
 		"plaintext":      {upgrade.ErrPlaintext},
 		"no_certificate": {fmt.Errorf("%w: %w", dialogue.ErrHandshake, errNoCertificate)},
