@@ -80,7 +80,7 @@ func newFilter(s dialogue.Situation, lmtp bool) dialogue.Filter {
 		f.introduction = s.Kept
 	}
 	f.refuseAuth = f.plain && !s.PlaintextAuth
-	if s.Options.Optional {
+	if s.Options.Optional && s.Backend != dialogue.Introduced { // we have announced something
 		f.comparison = compareWith(s.Options)
 	}
 	f.Init(f, smtpRules)
