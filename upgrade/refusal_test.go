@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 )
 
 // answered returns what becomes of a request when the server says these parts, each of
@@ -129,20 +131,58 @@ func TestTriedLogin(t *testing.T) {
 			require.Equal(t, c.tried, joined.TriedLogin())
 		})
 	}
+	greetings := map[*Protocol]string{
+		SMTP: "220 b\r\n250-b\r\n250-PIPELINING\r\n250 AUTH PLAIN\r\n250 ok\r\n",
+		NNTP: "200 b\r\n211 0 0 0 a\r\n",
+	}
 	for p, words := range map[*Protocol][2]string{
 		SMTP: {"EHLO c\r\nMAIL FROM:<>\r\n", "AUTH PLAIN AGEAYg==\r\n"},
+		NNTP: {"GROUP a\r\n", "AUTHINFO USER a\r\n"},
 		LDAP: {ldapSearch, "\x30\x10\x02\x01\x01\x60\x0b\x02\x01\x03\x04\x01a\x80\x03pas"},
 	} {
 		inBubble(t, p.Name+" in front of a backend", func(t *testing.T) {
 			s := cleartextSession(t, p, words[0])
 			go func() { _, _ = io.Copy(io.Discard, onlyReader{s.next}) }()
-			tell(t, onlyWriter{s.next}, map[*Protocol]string{SMTP: "220 b\r\n250-b\r\n250-PIPELINING\r\n250 AUTH PLAIN\r\n250 ok\r\n"}[p])
+			tell(t, onlyWriter{s.next}, greetings[p])
 			synctest.Wait()
 			require.False(t, s.next.(*Joined).TriedLogin())
 			tell(t, s.client, words[1])
 			synctest.Wait()
 			require.True(t, s.next.(*Joined).TriedLogin())
 			s.end()
+		})
+	}
+}
+
+// PostgreSQL asks for a password, so that a client has hardly sent it when it is refused.
+func TestTriedLoginOfPostgres(t *testing.T) {
+	const askForPassword = "R\x00\x00\x00\x08\x00\x00\x00\x03"
+	for name, unasked := range map[string]string{"asked": "", "unasked": "p\x00\x00\x00\x07ab\x00"} {
+		inBubble(t, name, func(t *testing.T) {
+			s := cleartextSession(t, Postgres, "\x00\x00\x00\x14\x00\x03\x00\x00user\x00alice\x00\x00"+unasked)
+			go func() { _, _ = io.Copy(io.Discard, onlyReader{s.next}) }()
+			synctest.Wait()
+			tell(t, onlyWriter{s.next}, askForPassword)
+			synctest.Wait()
+			require.Equal(t, unasked != "", s.next.(*Joined).TriedLogin())
+			s.end()
+		})
+	}
+}
+
+// Nothing in IMAP commits a client to plaintext but a login that is allowed. A filter that meets
+// another one all the same finds it out.
+func TestTriedLoginOfIMAP(t *testing.T) {
+	for says, tried := range map[string]bool{"a NOOP\r\n": false, "a LOGIN {3}\r\n": true, "a AUTHENTICATE PLAIN AGEAYg==\r\n": true} {
+		inBubble(t, says, func(t *testing.T) {
+			raw, client := memPair()
+			j := JoinAs(raw, IMAP, &Config{Hostname: testHost}, dialogue.Situation{Client: dialogue.Greeted, Cleartext: true})
+			go func() { _, _ = io.Copy(io.Discard, onlyReader{j}) }()
+			tell(t, onlyWriter{j}, "* OK b\r\n")
+			tell(t, client, says)
+			synctest.Wait()
+			require.Equal(t, tried, j.TriedLogin())
+			require.NoError(t, client.Close())
 		})
 	}
 }

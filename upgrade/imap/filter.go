@@ -171,6 +171,9 @@ func (f *filter) refuse(x *dialogue.Exchange, r *imapRun) int {
 	if r.long {
 		why = dialogue.ErrLineTooLong
 	}
+	if r.refusal == imapNoLogin {
+		x.RefusedLogin()
+	}
 	switch {
 	case f.rest:
 		x.CloseFor(why)

@@ -241,6 +241,7 @@ func (f *filter) authinfo(x *dialogue.Exchange, line []byte) {
 	words := dialogue.Words(line)
 	switch {
 	case f.refuseAuth:
+		x.RefusedLogin()
 		f.Refuse(x, needsTLS+"\r\n")
 	case len(words) > 2 && (dialogue.EqualASCII(words[1], "USER") || dialogue.EqualASCII(words[1], "PASS")):
 		f.ForwardAndWait(x, "AUTHINFO", line)

@@ -209,9 +209,18 @@ func (f *postgresAuth) authentication(x *dialogue.Exchange, b []byte, size int64
 		f.asks, f.toClient = code != postgresSASLFinal, size
 		return f.FromBackend(x, b)
 	default:
-		x.Close(postgresError("28000", postgresNeedsTLS))
+		f.refuse(x)
 	}
 	return len(b)
+}
+
+// refuse ends the session of a client that would have to send its password, or has done so
+// already, which the backend does not get.
+func (f *postgresAuth) refuse(x *dialogue.Exchange) {
+	if x.HasFromClient() {
+		x.RefusedLogin()
+	}
+	x.Close(postgresError("28000", postgresNeedsTLS))
 }
 
 const postgresNeedsTLS = "password authentication requires TLS"
@@ -222,7 +231,7 @@ func (f *postgresAuth) mechanisms(x *dialogue.Exchange, message []byte) {
 	isSCRAM := func(name string) bool { return strings.HasPrefix(name, "SCRAM-") }
 	kept, some := postgresMechanisms(message, isSCRAM)
 	if !some {
-		x.Close(postgresError("28000", postgresNeedsTLS))
+		f.refuse(x)
 		return
 	}
 	x.ToClient(kept)
