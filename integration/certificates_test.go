@@ -8,7 +8,9 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/stretchr/testify/require"
@@ -201,6 +203,26 @@ func TestOnDemandInTheHandshake(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A client does not wait longer than the handshake may take. What is obtained for it is
+// there for the next.
+func TestOnDemandOutlastsTheClient(t *testing.T) {
+	release := make(chan struct{})
+	ask := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	t.Cleanup(ask.Close)
+	allow := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(allow)
+	c := newInstance(t)
+	t.Cleanup(func() { require.NoError(t, caddy.Stop()) })
+	s := newNamedSite(t, "mail.example.com")
+	s.timeout = 500 * time.Millisecond
+	c.loadPolicies(c.caddyfile(s.String(), "on_demand_tls {\n ask "+ask.URL+"\n}"),
+		`[{"subjects": ["mail.example.com"], "issuers": [{"module": "internal"}], "on_demand": true}]`)
+	s.requireRefused(t, &tls.Config{InsecureSkipVerify: true}, step{SNI: "mail.example.com"})
+	allow()
+	c.awaitCertificates("mail.example.com")
+	s.requireUpgraded(t, c.trust(), step{SNI: "mail.example.com"})
 }
 
 // A manager is asked in the handshake, so the upgrade is granted.

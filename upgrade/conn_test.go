@@ -114,6 +114,27 @@ func TestPeerThatGoesOnInClear(t *testing.T) {
 	require.ErrorIs(t, server.Err(), ErrNotTLS)
 }
 
+// A certificate that is obtained in the handshake may take long. The peer does not wait
+// longer than the timeout, and the handshake has failed even if the certificate comes.
+func TestHandshakeTimeoutDoesNotWaitForCallbacks(t *testing.T) {
+	rawServer, rawClient := testkit.TCPPair(t)
+	serverTLS, clientTLS := testTLS()
+	slow, release := serverTLS.Clone(), make(chan struct{})
+	slow.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		<-release
+		return &serverTLS.Certificates[0], nil
+	}
+	slow.Certificates = nil
+	server := Server(rawServer, &Config{TLS: slow, HandshakeTimeout: 100 * time.Millisecond})
+	done := make(chan error, 1)
+	go func() { done <- server.StartTLS(context.Background()) }()
+	require.NoError(t, rawClient.SetDeadline(time.Now().Add(10*time.Second)))
+	require.ErrorIs(t, tls.Client(rawClient, clientTLS).Handshake(), io.EOF)
+	close(release)
+	err := <-done
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+}
+
 func TestHandshakeTimeoutIsAbsolute(t *testing.T) {
 	rawServer, rawClient := testkit.TCPPair(t)
 	serverTLS, _ := testTLS()

@@ -17,7 +17,9 @@ import (
 
 // StartTLS does the TLS handshake on the open connection, as the server or the
 // client that the Conn was made as. It waits for a Read or Write in progress, and
-// ends with ctx or after Config.HandshakeTimeout, whichever is sooner.
+// ends with ctx or after Config.HandshakeTimeout, whichever is sooner. After that timeout
+// the connection below is closed: a callback of the tls.Config that takes longer, such as
+// GetCertificate, is waited for, but the peer is not kept waiting.
 //
 // Bytes that were read in plaintext but not consumed are never delivered as if they
 // had come over TLS: a server takes them for the beginning of a ClientHello if
@@ -90,7 +92,8 @@ func (c *Conn) handshake(ctx context.Context, stop func() bool, early []byte) er
 	if c.client {
 		t = tls.Client(below, config)
 	}
-	if err := c.beginHandshake(ctx, early); err != nil {
+	deadline, err := c.beginHandshake(ctx, early)
+	if err != nil {
 		return err
 	}
 	direct := c.plain.outcome.ImplicitTLS && c.proto.DirectALPN
@@ -99,7 +102,7 @@ func (c *Conn) handshake(ctx context.Context, stop func() bool, early []byte) er
 			return err
 		}
 	}
-	if err := t.HandshakeContext(c.withRequestedName(context.WithoutCancel(ctx))); err != nil {
+	if err := c.shakeHands(ctx, t, deadline); err != nil {
 		return below.hint(handshakeError(err))
 	}
 	if !stop() && ctx.Err() != nil {
@@ -119,23 +122,34 @@ func (c *Conn) handshake(ctx context.Context, stop func() bool, early []byte) er
 
 // beginHandshake sets the deadline of the handshake, and drops blanks in front of it that the
 // client may send.
-func (c *Conn) beginHandshake(ctx context.Context, early []byte) error {
-	deadline := time.Now().Add(c.config.handshakeTimeout())
+func (c *Conn) beginHandshake(ctx context.Context, early []byte) (deadline time.Time, err error) {
+	deadline = time.Now().Add(c.config.handshakeTimeout())
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
 	}
 	if err := c.raw.SetDeadline(deadline); err != nil {
-		return err
+		return deadline, err
 	}
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		return deadline, context.Cause(ctx)
 	}
 	if c.blanks == 0 || len(early) > 0 {
-		return nil
+		return deadline, nil
 	}
 	first, err := c.readBehindBlanks()
 	if err == nil && isBlank(first) {
 		err = ErrNotTLS
+	}
+	return deadline, err
+}
+
+// shakeHands ends the connection at the deadline, too, if nobody waits for the peer then, but
+// for a callback of the configuration: GetCertificate may ask a CA for one.
+func (c *Conn) shakeHands(ctx context.Context, t *tls.Conn, deadline time.Time) error {
+	overdue := time.AfterFunc(time.Until(deadline), func() { _ = c.raw.Close() })
+	err := t.HandshakeContext(c.withRequestedName(context.WithoutCancel(ctx)))
+	if !overdue.Stop() {
+		return os.ErrDeadlineExceeded
 	}
 	return err
 }
