@@ -111,6 +111,7 @@ func (j *Joined) noteRead(n int, err error) {
 	default:
 		j.account.end(ByClient, err)
 	}
+	j.data.controlOver()
 	j.account.finish(true, false)
 }
 
@@ -144,6 +145,7 @@ func (j *Joined) endedHere() (by Side, why error) {
 // to take what has been written, in the same time.
 func (j *Joined) Shutdown(until time.Time) error {
 	j.account.end(ByProxy, ErrShutdown)
+	j.data.shutdown(until)
 	_ = j.conn.setWriteDeadline(until)
 	j.mu.Lock()
 	j.limits.last = until

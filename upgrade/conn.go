@@ -45,6 +45,9 @@ type Conn struct {
 	outcome     atomic.Pointer[Outcome]
 	patience    patience
 
+	mark     []byte       // of the sessions of TLS, if there are further connections
+	sessions sessionCache // the session of TLS that those of a client resume
+
 	readMu, writeMu sync.Mutex
 	line            []byte                // read by ReadLine over TLS, not consumed; guarded by readMu
 	broken          atomic.Pointer[error] // why there will be no TLS; set with both held

@@ -25,6 +25,7 @@ type Joined struct {
 
 	conn    *Conn
 	account *Account
+	data    *dataService // nil if the protocol has no further connections
 	reply   func(why error) []byte
 
 	readDirect, writeDirect atomic.Bool // the filter is out of the way
@@ -118,6 +119,9 @@ func newJoined(c *Conn, filter dialogue.Filter) *Joined {
 	j := &Joined{conn: c, account: new(Account), wake: make(chan struct{}, 1), begun: time.Now()}
 	j.reply = errorReply(c, filter)
 	j.x = dialogue.NewExchange(filter, j.reply, c.config.warn)
+	if j.data = newDataService(c, j.account); j.data != nil && filter != nil {
+		j.x.LendData(j.data)
+	}
 	switch {
 	case j.x.Detached():
 		j.readDirect.Store(true)
@@ -265,6 +269,7 @@ func (j *Joined) flush() error {
 // has drainLimit from then on to end, too.
 func (j *Joined) CloseWrite() error {
 	j.account.end(ByBackend, nil)
+	j.data.controlOver()
 	defer j.account.finish(false, true)
 	j.writing.Lock()
 	defer j.writing.Unlock()
@@ -308,6 +313,7 @@ func (j *Joined) Returned(err error) {
 		_ = j.flush()
 		j.conn.drain()
 	}
+	j.data.wait()
 }
 
 // Close closes the client's connection.
@@ -317,6 +323,7 @@ func (j *Joined) Close() error {
 	j.poke()
 	j.mu.Unlock()
 	j.account.end(ByProxy, nil)
+	j.data.controlOver()
 	j.account.finish(true, true)
 	return j.conn.Close()
 }

@@ -21,14 +21,24 @@ import (
 func ServeUpgraded(down net.Conn, up *Conn) *Joined {
 	c := serving(down, up.proto, up.config)
 	if up.Outcome().Cleartext {
-		return join(c, dialogue.Situation{Backend: dialogue.Introduced, Cleartext: true, PlaintextAuth: true, Kept: up.plain.kept})
+		return linked(down, up, join(c, dialogue.Situation{Backend: dialogue.Introduced, Cleartext: true, PlaintextAuth: true, Kept: up.plain.kept}))
 	}
 	_, _ = c.Write(c.greeting()) // a client that is gone is noticed by the next Read
 	backend := dialogue.Unheard
 	if up.proto.Greeting != "" {
 		backend = dialogue.Greeted
 	}
-	return join(c, dialogue.Situation{Backend: backend, Upgraded: true, Kept: up.plain.kept})
+	return linked(down, up, join(c, dialogue.Situation{Backend: backend, Upgraded: true, Kept: up.plain.kept}))
+}
+
+// linked has the further connections of the session go to the backend as its control
+// connection does, and take those of a session below it in this process.
+func linked(down net.Conn, up *Conn, j *Joined) *Joined {
+	if j.data != nil {
+		j.data.up = up
+		serviceBelow(down).link(j.data)
+	}
+	return j
 }
 
 // RejectClient tells such a client that there is no server for it, in the words of

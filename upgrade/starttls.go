@@ -174,12 +174,18 @@ func (c *Conn) tlsConfig() (*tls.Config, error) {
 	switch {
 	case !c.client && config == nil:
 		return nil, errors.New("no TLS configuration with a certificate")
+	case !c.client && c.hasData():
+		c.mark = newMark()
+		return marked(config, c.mark), nil
 	case !c.client:
 		return config, nil
 	case config == nil:
 		config = new(tls.Config)
 	}
 	config = config.Clone()
+	if c.hasData() {
+		config.ClientSessionCache = &c.sessions
+	}
 	if config.NextProtos == nil && c.proto != nil {
 		config.NextProtos = slices.Clone(c.proto.ALPN[:min(1, len(c.proto.ALPN))])
 	}
@@ -188,6 +194,9 @@ func (c *Conn) tlsConfig() (*tls.Config, error) {
 	}
 	return config, nil
 }
+
+// hasData reports whether there may be further connections.
+func (c *Conn) hasData() bool { return c.proto != nil && c.proto.DataConnections }
 
 // handshakeError names a peer that never began TLS apart from one that failed at it.
 func handshakeError(err error) error {

@@ -37,6 +37,13 @@ func (p *Conn) CloseWrite() error { return p.out.end(io.EOF) }
 // Close ends both directions.
 func (p *Conn) Close() error { return errors.Join(p.out.end(io.EOF), p.in.end(io.ErrClosedPipe)) }
 
+// Abort ends both directions, so that the other end does not take what has arrived for
+// everything.
+func (p *Conn) Abort() {
+	_ = p.out.end(io.ErrUnexpectedEOF)
+	_ = p.in.end(io.ErrClosedPipe)
+}
+
 // LocalAddr returns the address that the client has connected to.
 func (p *Conn) LocalAddr() net.Addr { return p.client.LocalAddr() }
 

@@ -35,6 +35,7 @@ type Exchange struct {
 	filter     Filter
 	errorReply func(why error) []byte
 	warn       func(string)
+	data       DataService // nil if there is none
 
 	fromClient, fromBackend lane
 

@@ -45,6 +45,13 @@ type Protocol struct {
 	// there is still a violation.
 	BlanksBehindRequest bool
 
+	// DataConnections reports that a session of the protocol has further connections, which
+	// its filter asks for with Exchange.OfferData. Such a protocol has DataOptions.
+	DataConnections bool
+
+	// DataALPN lists the ids that belong to those, beside ALPN.
+	DataALPN []string
+
 	// MaxLine bounds a line or message before TLS, in octets, unless Limits.Message does.
 	// Default: 4096.
 	MaxLine int

@@ -73,6 +73,9 @@ func (q *replyQueue) drop() {
 	}
 }
 
+// Unanswered is how many commands have no reply yet, and replies of our own wait for theirs.
+func (q *replyQueue) Unanswered() int { return len(q.pending) }
+
 // Owing reports whether a reply of our own still waits.
 func (q *replyQueue) Owing() bool {
 	return slices.ContainsFunc(q.pending, func(p pendingReply) bool { return p.own != "" })

@@ -1,6 +1,7 @@
 package dialoguetest
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -73,6 +74,7 @@ func (j *join) open(p *upgrade.Protocol, upgraded bool) error {
 	}
 	watching, w := watch(p)
 	j.watched = w
+	w.data.host = cmp.Or(j.Option("data"), "192.0.2.1")
 	j.joined = upgrade.JoinAs(j.client, watching, config, s)
 	return nil
 }
@@ -110,6 +112,7 @@ func (j *join) play(s Step) error {
 		}
 	}
 	j.warnings = nil
+	got.data = j.watched.data.take()
 	if got != s.want {
 		return fmt.Errorf("%s, but it should have been: %s", got, s.want)
 	}
@@ -190,6 +193,9 @@ func (a arrivals) String() string {
 	}
 	if a.warnings > 0 {
 		text += fmt.Sprintf(", %d warnings such as %q", a.warnings, a.warning)
+	}
+	if a.data != "" {
+		text += fmt.Sprintf(", the data service is asked for %q", a.data)
 	}
 	return text
 }

@@ -96,6 +96,7 @@ func setSituation(config *upgrade.Config, s *dialogue.Situation, name, value str
 		config.Optional, s.Cleartext = true, true
 	case "implicit_tls":
 		s.ImplicitTLS, s.Client = true, dialogue.Unheard
+	case "data": // see joins.go
 	case "introduction":
 		s.Client, s.Kept = dialogue.Introduced, []byte(value+"\r\n")
 	case "not_offered":

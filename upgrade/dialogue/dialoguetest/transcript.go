@@ -41,6 +41,7 @@ type arrivals struct {
 	backendEnd, clientEnd bool
 	warnings              int
 	warning               string
+	data                  string // that the filter asks for, a line each
 }
 
 // Read reads a transcript.
@@ -133,6 +134,8 @@ func (d *Dialogue) add(line string) (err error) {
 	case ">W:":
 		last.want.warnings++
 		last.want.warning = rest
+	case ">D:":
+		last.want.data += rest + "\n"
 	case "...":
 		step := Step{}
 		step.wait, err = time.ParseDuration(rest)

@@ -13,7 +13,8 @@ import (
 // filter may have, and does what would be done for one without.
 type watched struct {
 	dialogue.Filter
-	x *dialogue.Exchange
+	x    *dialogue.Exchange
+	data *dataService
 }
 
 // A wordy is one with words of its own.
@@ -21,7 +22,7 @@ type wordy struct{ *watched }
 
 // watch is the protocol with the filter that it makes watched.
 func watch(p *upgrade.Protocol) (*upgrade.Protocol, *watched) {
-	w := new(watched)
+	w := &watched{data: new(dataService)}
 	watching := *p
 	if p.Join == nil {
 		return p, w
@@ -54,6 +55,7 @@ func (w *watched) state() string {
 // Start implements dialogue.Filter.
 func (w *watched) Start(x *dialogue.Exchange) {
 	w.x = x
+	x.LendData(w.data)
 	w.Filter.Start(x)
 }
 
