@@ -122,7 +122,7 @@ func (h *Handler) checkOptions() error {
 	case h.ImplicitTLS > 0 && (h.Passthrough || h.proto.EarlyDial):
 		return fmt.Errorf("implicit_tls does not go with passthrough, nor with a protocol such as line, whose backend is needed before the upgrade")
 	}
-	return errors.Join(checkDuration("implicit_tls", h.ImplicitTLS),
+	return errors.Join(checkData(h.proto, h.Options, h.Passthrough), checkDuration("implicit_tls", h.ImplicitTLS),
 		checkDuration("negotiation_timeout", h.NegotiationTimeout), checkDuration("handshake_timeout", h.HandshakeTimeout),
 		h.Limits.checkClients(h.proto), h.Limits.check(h.NegotiationTimeout))
 }

@@ -122,10 +122,12 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if h.watch, err = newWatch(ctx, sessionKind{starttlsHandler, h.proto.Name}, h.Log, upstream); err != nil {
 		return err
 	}
+	options := withDataHost(h.proto, h.Options, upstream)
+	warnOfDataHost(h.logger, h.Source, h.proto, options, h.Passthrough)
 	h.config = &upgrade.Config{
 		Greeting:           h.Greeting,
 		Capabilities:       h.Capabilities,
-		Options:            h.Options,
+		Options:            options,
 		Optional:           h.Policy == "optional" || h.Policy == "" && h.proto.PlaintextByDefault,
 		PlaintextAuth:      h.AllowPlaintextAuth,
 		ImplicitTLS:        h.ImplicitTLS > 0,

@@ -110,9 +110,12 @@ func (u *Upstream) provision(ctx caddy.Context) error {
 	if err := u.check(); err != nil {
 		return err
 	}
+	options := withDataHost(u.proto, u.Options, upstream)
+	warnOfDataHost(u.logger, u.Source, u.proto, options, u.Passthrough)
 	u.config = &upgrade.Config{
+		Warn:               u.warn,
 		Hostname:           u.Hostname,
-		Options:            u.Options,
+		Options:            options,
 		Optional:           u.Policy == "optional",
 		Limits:             u.Limits.bounds(),
 		Passthrough:        u.Passthrough,
@@ -178,7 +181,7 @@ func (u *Upstream) checkOptions() error {
 	case u.HandshakeTimeout != 0 && u.TLS.HandshakeTimeout != 0:
 		return errors.New("handshake_timeout and tls_timeout are the same; set one of them")
 	}
-	return errors.Join(checkDuration("negotiation_timeout", u.NegotiationTimeout),
+	return errors.Join(checkData(u.proto, u.Options, u.Passthrough), checkDuration("negotiation_timeout", u.NegotiationTimeout),
 		checkDuration("handshake_timeout", min(u.HandshakeTimeout, u.TLS.HandshakeTimeout)),
 		u.Limits.checkUpstream(), u.Limits.check(u.NegotiationTimeout))
 }

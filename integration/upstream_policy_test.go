@@ -72,7 +72,7 @@ func (j *joint) afresh() (steps []step) {
 func withoutUpgrade(t testing.TB, protocol string) func(net.Conn) error {
 	t.Helper()
 	switch protocol {
-	case "nntp":
+	case "ftp", "nntp":
 		return func(conn net.Conn) error { return serveLeniently(conn, protocol, true, lenient.Bare) }
 	case "postgres":
 		return func(conn net.Conn) error {

@@ -19,7 +19,7 @@ func TestLookupSuggestsWhatIsMeant(t *testing.T) {
 		require.ErrorContains(t, err, `unknown protocol "`+name+`"; did you mean "`+meant+`"? It must be one of: `)
 	}
 	_, err := upgrade.Lookup("gopher")
-	require.ErrorContains(t, err, `unknown protocol "gopher"; must be one of: imap, `)
+	require.ErrorContains(t, err, `unknown protocol "gopher"; must be one of: `)
 }
 
 // A second name of a protocol is neither a protocol's name nor a name of two.

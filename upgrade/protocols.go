@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/ftp"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/imap"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/irc"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/ldap"
@@ -23,6 +24,7 @@ type Protocol = dialogue.Protocol
 
 // The protocols, each in a folder of its own.
 var (
+	FTP      = ftp.Protocol
 	IMAP     = imap.Protocol
 	IRC      = irc.Protocol
 	LDAP     = ldap.Protocol
@@ -38,6 +40,7 @@ var (
 
 // protocols is the table of all protocols, sorted by name.
 var protocols = []*Protocol{
+	FTP,
 	IMAP,
 	IRC,
 	LDAP,

@@ -43,6 +43,7 @@ func Rows(protocol string) []Row {
 }
 
 var tables = map[string]func() []Row{
+	"ftp":      ftpRows,
 	"imap":     imapRows,
 	"irc":      ircRows,
 	"ldap":     ldapRows,

@@ -35,6 +35,8 @@ func Honest(protocol string) []Row {
 			[]string{"CAP LS 302\r\n", "CAP REQ :multi-prefix\r\nAUTHENTICATE PLAIN\r\n", "CAP END\r\n" + register, "STARTTLS\r\n", "JOIN #a\r\n", "QUIT\r\n"},
 			[]string{"PASS x\r\n" + register + "PRIVMSG #a :\x01ACTION \x02waves\x01\r\nCAP LS\r\n", ":a PRIVMSG #a :STARTTLS\r\n"},
 			[]string{"CAP LS\n:a PING x\n", "FOO \t\x01\r\n"}), honest(lenient.RefuseLogin, []string{"PASS x\r\n" + register, "NICK b\r\n"})...)
+	case "ftp":
+		return honest(0, []string{"SYST\r\n", "USER a\r\n", "PASS b\r\n", "STAT\r\nHELP\r\n", "CWD \xff\xff\r\n", "QUIT\r\n"})
 	case "imap":
 		return honest(0,
 			[]string{"a CAPABILITY\r\n", "b ID (\"name\" \"x\" \"version\" {3}\r\n", "1.0)\r\n", "c LOGIN a {8+}\r\nSTARTTLS\r\n", "d APPEND INBOX {12+}\r\nd STARTTLS\r\n\r\n", "e LOGOUT\r\n"},
