@@ -76,7 +76,6 @@ func (s *watched) negotiated(conn *upgrade.Conn, err error) {
 		return
 	}
 	s.told = true
-	s.seat.negotiated()
 	if conn != nil {
 		s.report.told = conn.Outcome()
 		if state, ok := conn.TLSConnectionState(); ok && s.watch.access != nil {
@@ -90,6 +89,9 @@ func (s *watched) negotiated(conn *upgrade.Conn, err error) {
 		s.report.outcome = outcomeCleartext // it was not asked for the upgrade up to its end
 	default:
 		s.report.outcome = success(conn)
+	}
+	if s.report.outcome != outcomeCancel { // which has the backend without TLS, and counts until its end
+		s.seat.negotiated()
 	}
 	metrics.negotiated(s.kind, s.report.outcome, s.report.told)
 }

@@ -134,6 +134,43 @@ func TestSessionsDoNotCount(t *testing.T) {
 	}
 }
 
+// A CancelRequest in plaintext counts as long as it has the backend, and as an upgrade.
+func TestCancelRequestsCount(t *testing.T) {
+	s := newSite(t, "postgres")
+	hangs := make(chan struct{})
+	s.backend = startBackend(t, func(net.Conn) error {
+		<-hangs
+		return nil
+	})
+	s.timeout = 2 * patience
+	s.lines = []string{"limits {\n per_address 1\n upgrades 2/1h\n}"}
+	trust := serve(t, s).trust()
+	ask := func(ip string) net.Conn {
+		p, err := s.dialFrom(ip, trust)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = p.raw.Close() })
+		_, err = io.WriteString(p.raw, cancelRequest)
+		require.NoError(t, err)
+		return p.raw
+	}
+	first := ask(oneClient)
+	require.Eventually(t, func() bool { return s.backend.dialled() == 1 }, patience, 10*time.Millisecond)
+	_, err := io.ReadAll(ask(oneClient)) // has no answer, but an end
+	require.NoError(t, err)
+	require.Equal(t, 1, s.backend.dialled())
+	close(hangs)
+	_, err = io.ReadAll(first)
+	require.NoError(t, err)
+	for range 3 {
+		_, _ = io.ReadAll(ask(oneClient)) // one that is not even told may be reset
+	}
+	dialled := s.backend.dialled()
+	require.LessOrEqual(t, dialled, 2)
+	_, err = io.ReadAll(ask(anotherClient))
+	require.NoError(t, err)
+	require.Equal(t, dialled+1, s.backend.dialled())
+}
+
 // Clients that are killed, at any time, are counted no more.
 func TestKilledClientsAreNotCounted(t *testing.T) {
 	sites := sitePerProtocol(t, nil)
