@@ -40,6 +40,7 @@ var failures = []struct {
 	{"unverified", isUnverified},
 	{"not_offered", oneOf(upgrade.ErrNotOffered)},
 	{"refused", oneOf(upgrade.ErrRefused)},
+	{"distrusted", oneOf(upgrade.ErrDistrusted)},
 	{"handshake", oneOf(dialogue.ErrHandshake)},
 	{"timeout", oneOf(upgrade.ErrTimeout, os.ErrDeadlineExceeded)},
 	{"too_much", oneOf(upgrade.ErrTooMany, upgrade.ErrLineTooLong)},

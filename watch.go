@@ -55,7 +55,7 @@ type watched struct {
 	told  bool // what came of the negotiation is counted; guarded by mu
 	later bool // the session goes on when the handler has returned
 
-	loginNoted, violationNoted bool
+	loginNoted, violationNoted, distrustNoted bool
 
 	once sync.Once // for the end
 }
@@ -178,6 +178,7 @@ func (s *watched) joined(joined *upgrade.Joined, err error) {
 	}
 	s.noteLogin(joined)
 	s.noteMissing(err)
+	s.noteDistrust(err)
 }
 
 // handedOver is for when the next handler has returned, with its error.
@@ -185,10 +186,12 @@ func (s *watched) handedOver(joined *upgrade.Joined, err error) {
 	if why := joined.Err(); why != nil {
 		s.negotiated(joined.Conn(), why)
 		s.noteMissing(why)
+		s.noteDistrust(why)
 	}
 	account := joined.Account()
 	ending := account.Ending()
 	s.noteLogin(joined)
+	s.noteDistrust(ending.Err)
 	switch {
 	case isViolation(ending.Err):
 		s.noteViolation(ending.Err)
@@ -223,6 +226,15 @@ func (s *watched) noteLogin(joined *upgrade.Joined) {
 	s.loginNoted = true
 	s.watch.notices.log(s.watch.logger, zap.InfoLevel,
 		"client tried to log in before TLS, so its password may have been sent in plaintext and should be changed", s.fields(nil)...)
+}
+
+// noteDistrust is for a client that does not trust our certificate, which may say so when the
+// handshake is over.
+func (s *watched) noteDistrust(err error) {
+	if !s.distrustNoted && errors.Is(err, upgrade.ErrDistrusted) {
+		s.distrustNoted = true
+		s.watch.notices.log(s.watch.logger, zap.InfoLevel, "client does not trust the certificate", s.fields(err)...)
+	}
 }
 
 // noteMissing is for an administrator whose server has no certificate.

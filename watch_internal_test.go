@@ -32,6 +32,7 @@ func TestFailuresHaveNames(t *testing.T) {
 		"limited":        {upgrade.ErrTooManyConnections, fmt.Errorf("%w, behind %w", upgrade.ErrQuit, upgrade.ErrTooManyUpgrades)},
 		"quit":           {upgrade.ErrQuit},
 		"plaintext":      {upgrade.ErrPlaintext},
+		"distrusted":     {fmt.Errorf("%w: %w", dialogue.ErrHandshake, upgrade.ErrDistrusted)},
 		"no_certificate": {fmt.Errorf("%w: %w", dialogue.ErrHandshake, errNoCertificate)},
 		"no_alpn":        {upgrade.ErrNoALPN},
 		"unverified":     {fmt.Errorf("%w: %w", dialogue.ErrHandshake, &tls.CertificateVerificationError{Err: errors.New("x")})},

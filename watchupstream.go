@@ -38,6 +38,8 @@ func (s *watched) noteUpstream(err error) {
 			"remote": s.report.remote, "protocol": s.report.protocol, "server_name": escaped(s.report.asked),
 			"upstream": s.report.upstream, "error": escaped(err.Error()),
 		})
+	case errors.Is(err, upgrade.ErrDistrusted):
+		notice("upstream does not trust our certificate: see to tls_client_auth")
 	case errors.Is(err, upgrade.ErrExpectsTLS):
 		notice("upstream seems to expect TLS from the first byte: use a port that is for the upgrade, " +
 			"or the tls of proxy in place of starttls_upstream")

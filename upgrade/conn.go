@@ -85,7 +85,8 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return r.Read(p)
+	n, err := r.Read(p)
+	return n, asDistrust(err)
 }
 
 // Write writes plaintext before the upgrade and over TLS after it.

@@ -6,6 +6,7 @@ import "github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 // one of these texts: it is worded by the protocol. The package dialogue describes them.
 var (
 	ErrBackend            = dialogue.ErrBackend
+	ErrDistrusted         = dialogue.ErrDistrusted
 	ErrExpectsTLS         = dialogue.ErrExpectsTLS
 	ErrLineTooLong        = dialogue.ErrLineTooLong
 	ErrMalformed          = dialogue.ErrMalformed

@@ -103,7 +103,7 @@ func (c *Conn) handshake(ctx context.Context, stop func() bool, early []byte) er
 		}
 	}
 	if err := c.shakeHands(ctx, t, deadline); err != nil {
-		return below.hint(handshakeError(err))
+		return below.hint(handshakeError(below.alerts.explain(err)))
 	}
 	if !stop() && ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -204,7 +204,7 @@ func handshakeError(err error) error {
 	if errors.As(err, &header) {
 		return fmt.Errorf("%w: first bytes %x", ErrNotTLS, header.RecordHeader)
 	}
-	return fmt.Errorf("%w: %w", dialogue.ErrHandshake, err)
+	return fmt.Errorf("%w: %w", dialogue.ErrHandshake, asDistrust(err))
 }
 
 // A transport is what crypto/tls reads. It keeps apart an end that close_notify
@@ -213,6 +213,8 @@ type transport struct {
 	*prefixconn.Conn
 	conn  *Conn
 	heard bool // of the peer, in the handshake
+
+	alerts alertWatch // of the handshake
 }
 
 // hint adds ErrExpectsTLS to the error of a client that has not heard a word in all this
@@ -237,6 +239,9 @@ func (t *transport) Read(p []byte) (int, error) {
 	n, err := t.Conn.Read(p)
 	if n > 0 && !t.heard {
 		t.heard = true // once: reads are not concurrent
+	}
+	if t.conn.tls.Load() == nil {
+		t.alerts.see(p[:n])
 	}
 	if n == 0 && errors.Is(err, io.EOF) {
 		return 0, ErrTruncated

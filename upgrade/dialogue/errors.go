@@ -54,6 +54,10 @@ var (
 	// ErrHandshake is in front of what went wrong in the TLS handshake.
 	ErrHandshake = errors.New("handshake")
 
+	// ErrDistrusted is in front of an alert by which a peer says that it does not trust our
+	// certificate: it does not know who has signed it, or it is too old, or for another name.
+	ErrDistrusted = errors.New("peer does not trust our certificate")
+
 	// ErrBackend means that the backend refused, ended or never greeted.
 	ErrBackend = errors.New("backend not available")
 
