@@ -1,6 +1,7 @@
 package l4starttls
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mholt/caddy-l4/layer4"
+	"github.com/pires/go-proxyproto"
 	"go.uber.org/zap"
 
 	"github.com/l4starttls/caddy-l4-starttls/internal/bufpipe"
@@ -86,7 +88,8 @@ type closeWriter interface {
 
 // join passes both directions on until both have ended; up is what has been made of
 // the next handler's connection. An end goes on as an end. A failure, such as a truncated
-// TLS stream, ends both without close_notify, so that it cannot be taken for an end.
+// TLS stream, is a failure for the other side, too: over TLS it is an end without
+// close_notify, in plaintext a reset, and an error for the next handler to read.
 func (n *nextConn) join(down, up closeWriter) {
 	upward, downward := make(chan error, 1), make(chan error, 1)
 	go func() { upward <- pass(up, down) }()
@@ -95,7 +98,7 @@ func (n *nextConn) join(down, up closeWriter) {
 		select {
 		case err := <-upward:
 			if err != nil {
-				_ = n.ours.CloseWrite()
+				_ = n.ours.Fail(err)
 				_ = n.ours.SetReadDeadline(time.Now().Add(endTimeout))
 				_ = down.SetWriteDeadline(time.Now().Add(endTimeout))
 			}
@@ -106,7 +109,7 @@ func (n *nextConn) join(down, up closeWriter) {
 				// A next handler that cannot write does not read either: what the client
 				// has said last may never have room.
 				_ = n.ours.SetWriteDeadline(time.Now().Add(nextTimeout))
-				endAbruptly(down)
+				endAbruptly(down, errors.As(err, new(readError)))
 			}
 		}
 	}
@@ -114,31 +117,85 @@ func (n *nextConn) join(down, up closeWriter) {
 
 // pass copies until the end, and passes that on.
 func pass(to, from closeWriter) error {
-	if _, err := io.Copy(to, from); err != nil {
+	if _, err := io.Copy(to, failingReader{from}); err != nil {
 		return err
 	}
 	return to.CloseWrite()
 }
 
-// endAbruptly ends the connection below all TLS, and soon. What the client has yet
-// to read is not taken from it.
-func endAbruptly(conn net.Conn) {
+// A failingReader marks the errors of what it reads from.
+type failingReader struct{ io.Reader }
+
+// Read implements io.Reader.
+func (r failingReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if err != nil && err != io.EOF { // as io.Copy asks
+		err = readError{err}
+	}
+	return n, err
+}
+
+// A readError is one of reading, where there is writing, too.
+type readError struct{ error }
+
+// Unwrap returns the error itself.
+func (r readError) Unwrap() error { return r.error }
+
+// endAbruptly ends the connection, and soon, in a way that is no proper end. Below TLS that
+// is an end, which takes nothing from the client that it has yet to read. In plaintext it is
+// a reset, when whoever has accepted the connection closes it, if what the client is told is
+// cut off.
+func endAbruptly(conn net.Conn, cutOff bool) {
 	_ = conn.SetReadDeadline(time.Now())
-	if below, ok := base(conn).(closeWriter); ok {
-		_ = below.CloseWrite()
+	below := base(conn)
+	if linger, ok := below.(interface{ SetLinger(sec int) error }); ok && cutOff && !secured(conn) {
+		_ = linger.SetLinger(0)
+		return
+	}
+	if half, ok := below.(closeWriter); ok {
+		_ = half.CloseWrite()
+	}
+}
+
+// secured reports whether there is TLS on a connection, whoever does it.
+func secured(conn net.Conn) bool {
+	for {
+		switch c := conn.(type) {
+		case *tls.Conn:
+			return true
+		case *upgrade.Conn:
+			if _, ok := c.TLSConnectionState(); ok {
+				return true
+			}
+		}
+		below := lower(conn)
+		if below == nil {
+			return false
+		}
+		conn = below
 	}
 }
 
 // base is the connection below all TLS.
 func base(conn net.Conn) net.Conn {
 	for {
-		switch c := conn.(type) {
-		case *layer4.Connection:
-			conn = c.Conn
-		case interface{ NetConn() net.Conn }:
-			conn = c.NetConn()
-		default:
+		below := lower(conn)
+		if below == nil {
 			return conn
 		}
+		conn = below
 	}
+}
+
+// lower is the connection right below another, or nil.
+func lower(conn net.Conn) net.Conn {
+	switch c := conn.(type) {
+	case *layer4.Connection:
+		return c.Conn
+	case interface{ NetConn() net.Conn }:
+		return c.NetConn()
+	case *proxyproto.Conn:
+		return c.Raw()
+	}
+	return nil
 }

@@ -271,8 +271,9 @@ func TestStoppingWithUpstreams(t *testing.T) {
 	p := startProcess(t, servers, nil, "starttls {\ngrace_period 1s\n}")
 	var clients []*net.TCPConn
 	for _, j := range joints {
-		awaitListener(t, j.address)
-		client, _ := j.connect(t)
+		client := awaitListener(t, j.address)
+		requireReads(t, client, j.greeting())
+		_ = j.up.next(t)
 		clients = append(clients, client)
 	}
 	stopping["SIGTERM"](t, p)
@@ -284,15 +285,19 @@ func TestStoppingWithUpstreams(t *testing.T) {
 	p.requireEnd(t)
 }
 
-func awaitListener(t *testing.T, address string) {
+// awaitListener connects a client as soon as somebody listens.
+func awaitListener(t *testing.T, address string) (client *net.TCPConn) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		conn, err := net.Dial("tcp", address)
 		if err == nil {
-			_ = conn.Close()
+			client = conn.(*net.TCPConn)
 		}
 		return err == nil
 	}, patience, 20*time.Millisecond)
+	t.Cleanup(func() { _ = client.Close() })
+	require.NoError(t, client.SetDeadline(time.Now().Add(patience)))
+	return client
 }
 
 // A reload ends nothing, whatever the grace period is.

@@ -44,14 +44,28 @@ func ExampleJoin() {
 	// Output: +OK to "NOOP\r\n" <nil>
 }
 
-// copyBoth has both sides talk until one of them ends.
+// copyBoth has both sides talk until one of them ends. A stream that is cut off is no end for
+// the other side, either.
 func copyBoth(client *upgrade.Joined, backend net.Conn) error {
 	go func() {
-		_, _ = io.Copy(backend, client)
+		if _, err := io.Copy(backend, client); err != nil {
+			abort(backend)
+		}
 		_ = backend.Close()
 	}()
-	_, err := io.Copy(client, backend)
-	return errors.Join(err, client.CloseWrite())
+	if _, err := io.Copy(client, backend); err != nil {
+		return errors.Join(err, client.Abort(err))
+	}
+	return client.CloseWrite()
+}
+
+func abort(conn net.Conn) {
+	switch c := conn.(type) {
+	case *upgrade.Conn:
+		_ = c.Abort()
+	case *net.TCPConn:
+		_ = c.SetLinger(0)
+	}
 }
 
 // The other way round: a client in plaintext, such as old software on the same host, is

@@ -46,7 +46,7 @@ func linked(down net.Conn, up *Conn, j *Joined) *Joined {
 // server said. It ends our half of down and gives the client a moment to read, but
 // does not close it.
 //
-// If why is ErrTooManyConnections, it is for a server's client, which is told that it has
+// If why is ErrShutdown, the client is told that it is we who end. If it is ErrTooManyConnections, it is for a server's client, which is told that it has
 // too many: in place of the greeting, or in answer to its first request if that comes
 // within two seconds. One that began with TLS, as Config.ImplicitTLS allows, is told
 // nothing.
@@ -55,9 +55,10 @@ func RejectClient(down net.Conn, proto *Protocol, config *Config, why error) {
 	in := &plainReader{Conn: c.raw, ctx: context.Background()}
 	s := dialogue.NewSession(proto, c.config.options(proto), in, c.raw, false)
 	patience, tooMany := c.config.negotiationTimeout(), errors.Is(why, ErrTooManyConnections)
-	if tooMany {
+	switch {
+	case tooMany:
 		patience = drainTimeout
-	} else {
+	case !errors.Is(why, ErrShutdown): // which has words of its own
 		why = dialogue.Unavailable{Cause: why}
 	}
 	_ = in.begin(time.Now().Add(patience))

@@ -34,6 +34,10 @@ func (p *Conn) Write(b []byte) (int, error) { return p.out.write(b) }
 // CloseWrite ends our direction. What is on the way still arrives.
 func (p *Conn) CloseWrite() error { return p.out.end(io.EOF) }
 
+// Fail ends our direction for a reason that is no proper end. What is on the way still
+// arrives, and behind it the reader has the reason for an error.
+func (p *Conn) Fail(why error) error { return p.out.end(why) }
+
 // Close ends both directions.
 func (p *Conn) Close() error { return errors.Join(p.out.end(io.EOF), p.in.end(io.ErrClosedPipe)) }
 
@@ -168,7 +172,7 @@ func (s *stream) put(p []byte) (n int) {
 	return n
 }
 
-// end ends the stream: with io.EOF for its writer, with io.ErrClosedPipe for its
+// end ends the stream: with io.EOF or a failure for its writer, with io.ErrClosedPipe for its
 // reader, who wants none of what is on the way.
 func (s *stream) end(why error) error {
 	s.mu.Lock()
