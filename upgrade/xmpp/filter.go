@@ -2,9 +2,6 @@ package xmpp
 
 import "github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 
-const xmppRequired = "the XMPP backend insists on TLS of its own, so that nobody can log in: let it take clients without " +
-	"(Prosody: c2s_require_encryption = false; ejabberd: starttls_required: false)"
-
 // maxXMPPNesting bounds how deeply elements are nested inside TLS.
 const maxXMPPNesting = 256
 
@@ -18,6 +15,7 @@ const maxXMPPNesting = 256
 // A stanza alone proves nothing, for clients may register before they log in. One that
 // logs in with a stanza (XEP-0078) is looked at for the whole session.
 type filter struct {
+	*dialect
 	hostname        string // ours
 	client, backend xmppStream
 	spoke           bool // the backend has
@@ -30,12 +28,12 @@ type filter struct {
 	open *openStream // which the client has yet to join, or nil
 }
 
-func newFilter(s dialogue.Situation) dialogue.Filter {
+func (d *dialect) newFilter(s dialogue.Situation) dialogue.Filter {
 	if s.Upgraded {
 		return nil
 	}
 	deep := xmppStream{maxDepth: maxXMPPNesting}
-	f := &filter{hostname: s.Options.Hostname, client: deep, backend: deep}
+	f := &filter{dialect: d, hostname: s.Options.Hostname, client: deep, backend: deep}
 	if s.Backend == dialogue.Introduced {
 		f.open = &openStream{domain: s.Options.PeerName, heard: s.Kept}
 	}
@@ -129,7 +127,7 @@ func (f *filter) settles(t xmppToken) bool {
 		return false
 	}
 	f.success = f.success || t.is(xmppSASL, "success") || t.is(xmppSASL2, "success")
-	return f.success && (xmppStanza(t) || t.is(xmppCompress, "compressed"))
+	return f.success && (f.stanza(t) || t.is(xmppCompress, "compressed"))
 }
 
 // passes reports whether a token is for the client.
@@ -158,7 +156,7 @@ func (f *filter) inOffer(x *dialogue.Exchange, t xmppToken) {
 		f.offer = 0
 	case t.kind == xmppStart && t.is(xmppTLS, "required") && !f.warned:
 		f.warned = true
-		x.Warn(xmppRequired)
+		x.Warn(f.required)
 	}
 }
 
@@ -169,7 +167,7 @@ func (f *filter) end(x *dialogue.Exchange, words string) {
 	case !f.backend.between():
 		words = ""
 	case !f.headed:
-		words = xmppOwnHeader(f.hostname) + words
+		words = f.answer(f.hostname) + words
 	}
 	x.Close([]byte(words))
 }

@@ -21,7 +21,7 @@ type openStream struct {
 func (f *filter) join(x *dialogue.Exchange, t xmppToken) {
 	switch {
 	case t.kind != xmppStart: // a declaration, or white space
-	case t.checkHeader() != nil || t.empty || !declaresLikeUs(t):
+	case f.checkHeader(t) != nil || t.empty || !f.declaresLikeUs(t):
 		f.end(x, xmppStreamError(errXMPPNamespace))
 	case !xmppModern(t):
 		f.end(x, xmppStreamError(errXMPPVersion))
@@ -47,9 +47,10 @@ func (f *filter) early(x *dialogue.Exchange, b []byte) int {
 
 // declaresLikeUs reports whether a client's header declares no other prefixes than ours: the
 // backend would not know them.
-func declaresLikeUs(header xmppToken) bool {
+func (d *dialect) declaresLikeUs(header xmppToken) bool {
+	namespaces := d.namespaces()
 	for _, a := range header.attrs {
-		known, ok := xmppNamespaces[a.Name]
+		known, ok := namespaces[a.Name]
 		switch {
 		case ok && a.Value != known:
 			return false

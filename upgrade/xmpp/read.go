@@ -22,9 +22,9 @@ func xmppRead(s *dialogue.Session, x *xmppStream) (xmppToken, error) {
 	}
 }
 
-// xmppHeader reads the start of a stream (RFC 6120 section 4.7), behind a
+// readHeader reads the start of a stream (RFC 6120 section 4.7), behind a
 // declaration or none.
-func xmppHeader(s *dialogue.Session, x *xmppStream) (xmppToken, error) {
+func (d *dialect) readHeader(s *dialogue.Session, x *xmppStream) (xmppToken, error) {
 	for first := true; ; first = false {
 		t, err := xmppRead(s, x)
 		switch {
@@ -33,18 +33,11 @@ func xmppHeader(s *dialogue.Session, x *xmppStream) (xmppToken, error) {
 		case t.kind == xmppDeclaration && first:
 		case t.kind == xmppText && t.blank:
 		case t.kind == xmppStart && !t.empty:
-			return t, t.checkHeader()
+			return t, d.checkHeader(t)
 		default:
 			return t, dialogue.ErrMalformed
 		}
 	}
-}
-
-func (t *xmppToken) checkHeader() error {
-	if !t.is(xmppStreams, "stream") || t.attr("xmlns") != xmppClient {
-		return errXMPPNamespace
-	}
-	return nil
 }
 
 // xmppNext reads the start of the next element, or the end of the stream. White

@@ -12,7 +12,7 @@ import (
 // What is wrong with a stream, beyond ErrMalformed, for the error reply to name.
 var (
 	errXMPPRestricted = fmt.Errorf("%w: comment, DTD or processing instruction", dialogue.ErrMalformed)
-	errXMPPNamespace  = fmt.Errorf("%w: not a stream of jabber:client", dialogue.ErrMalformed)
+	errXMPPNamespace  = fmt.Errorf("%w: not a stream of the namespace", dialogue.ErrMalformed)
 	errXMPPHost       = fmt.Errorf("%w: not a domain of the server's", dialogue.ErrMalformed)
 	errXMPPVersion    = fmt.Errorf("%w: version below 1.0", dialogue.ErrMalformed)
 	errXMPPElement    = fmt.Errorf("%w: unknown element", dialogue.ErrMalformed)

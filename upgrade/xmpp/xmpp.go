@@ -9,7 +9,6 @@
 package xmpp
 
 import (
-	"cmp"
 	"crypto/rand"
 	"encoding/xml"
 	"errors"
@@ -30,19 +29,18 @@ var Protocol = &dialogue.Protocol{
 	MaxLine:             maxXMPPTag,
 	BlanksBehindRequest: true, // of go-xmpp and sslscan; white space is a keep-alive (RFC 6120 section 4.6.1)
 
-	Match:      match,
-	Accept:     accept,
-	Request:    request,
+	Match:      clients.match,
+	Accept:     clients.accept,
+	Request:    clients.request,
 	Resume:     (*dialogue.Session).KeepHeard, // for a client that opens a stream to the same domain
-	ErrorReply: errorReply,
-	Join:       newFilter,
+	ErrorReply: clients.errorReply,
+	Join:       clients.newFilter,
 }
 
 // maxXMPPTag bounds a tag, in octets.
 const maxXMPPTag = 16 << 10
 
 const (
-	xmppClient  = "jabber:client"
 	xmppStreams = "http://etherx.jabber.org/streams"
 	xmppTLS     = "urn:ietf:params:xml:ns:xmpp-tls"
 	xmppSASL    = "urn:ietf:params:xml:ns:xmpp-sasl"
@@ -55,23 +53,21 @@ const (
 // What is said. openssl s_client takes nothing but these very words for the offer,
 // and gnutls-cli waits for the declaration.
 const (
-	xmppHead     = "<?xml version='1.0'?><stream:stream"
-	xmppHeadTail = " xmlns='" + xmppClient + "' xmlns:stream='" + xmppStreams + "' version='1.0'>"
-	xmppOffer    = "<stream:features><starttls xmlns='" + xmppTLS + "'><required/></starttls></stream:features>"
-	xmppAsk      = "<starttls xmlns='" + xmppTLS + "'/>"
-	xmppProceed  = "<proceed xmlns='" + xmppTLS + "'/>"
-	xmppEncrypt  = "<failure xmlns='" + xmppSASL + "'><encryption-required/></failure>"
-	xmppFailure  = "<failure xmlns='" + xmppTLS + "'/>"
-	xmppBye      = "</stream:stream>"
+	xmppOffer   = "<stream:features><starttls xmlns='" + xmppTLS + "'><required/></starttls></stream:features>"
+	xmppAsk     = "<starttls xmlns='" + xmppTLS + "'/>"
+	xmppProceed = "<proceed xmlns='" + xmppTLS + "'/>"
+	xmppEncrypt = "<failure xmlns='" + xmppSASL + "'><encryption-required/></failure>"
+	xmppFailure = "<failure xmlns='" + xmppTLS + "'/>"
+	xmppBye     = "</stream:stream>"
 )
 
 // xmppStreamID makes the id of a stream, which nobody may guess (RFC 6120 section
 // 4.7.3).
 var xmppStreamID = rand.Text
 
-func accept(s *dialogue.Session) error {
+func (d *dialect) accept(s *dialogue.Session) error {
 	x := new(xmppStream)
-	header, err := xmppHeader(s, x)
+	header, err := d.readHeader(s, x)
 	if err != nil {
 		return err
 	}
@@ -80,7 +76,7 @@ func accept(s *dialogue.Session) error {
 	}
 	s.SetHello(header.attr("from"))
 	s.SetServerName(header.attr("to"))
-	err = s.Send([]byte(xmppOwnHeader(cmp.Or(s.ServerName(), s.Hostname())) + xmppOffer))
+	err = s.Send([]byte(d.answer(ownName(s)) + xmppOffer))
 	for err == nil {
 		t, readErr := xmppNext(s, x)
 		switch {
@@ -91,7 +87,7 @@ func accept(s *dialogue.Session) error {
 		case t.is(xmppTLS, "starttls"):
 			return xmppGrant(s, x, t)
 		}
-		err = xmppRefuse(s, x, t)
+		err = d.refuse(s, x, t)
 	}
 	return err
 }
@@ -107,24 +103,19 @@ func xmppGrant(s *dialogue.Session, x *xmppStream, t xmppToken) error {
 	return s.SendGoAhead([]byte(xmppProceed))
 }
 
-// xmppRefuse refuses all but STARTTLS: to authenticate, so that a client may think
+// refuse refuses all but STARTTLS: to authenticate, so that a client may think
 // better of it, and everything else for good.
-func xmppRefuse(s *dialogue.Session, x *xmppStream, t xmppToken) error {
+func (d *dialect) refuse(s *dialogue.Session, x *xmppStream, t xmppToken) error {
 	switch {
 	case t.is(xmppSASL, "auth"):
 		if err := xmppSkip(s, x, t); err != nil {
 			return err
 		}
 		return s.RefuseLogin([]byte(xmppEncrypt))
-	case xmppStanza(t):
+	case d.stanza(t):
 		return dialogue.ErrPlaintext
 	}
 	return errXMPPElement
-}
-
-// xmppStanza reports whether an element is a stanza (RFC 6120 section 8).
-func xmppStanza(t xmppToken) bool {
-	return t.is(xmppClient, "iq") || t.is(xmppClient, "message") || t.is(xmppClient, "presence")
 }
 
 // xmppModern reports whether a stream has features, STARTTLS among them: those of
@@ -135,16 +126,16 @@ func xmppModern(header xmppToken) bool {
 	return major != "" && strings.Trim(major, "0123456789") == ""
 }
 
-// xmppOwnHeader answers in the name of the host that the client asked for.
-func xmppOwnHeader(name string) string {
-	var from strings.Builder
-	_ = xml.EscapeText(&from, []byte(name))
-	return xmppHead + " from='" + from.String() + "' id='" + xmppStreamID() + "' xml:lang='en'" + xmppHeadTail
+// attribute is one of a tag.
+func attribute(name, value string) string {
+	var escaped strings.Builder
+	_ = xml.EscapeText(&escaped, []byte(value))
+	return " " + name + "='" + escaped.String() + "'"
 }
 
 // errorReply is a stream error, RFC 6120 section 4.9.3, behind a header if the
 // client has not had one. Behind starttls it is the failure of that.
-func errorReply(s *dialogue.Session, why error) []byte {
+func (d *dialect) errorReply(s *dialogue.Session, why error) []byte {
 	words := xmppStreamError(why)
 	switch {
 	case errors.Is(why, dialogue.ErrPipelined):
@@ -152,7 +143,7 @@ func errorReply(s *dialogue.Session, why error) []byte {
 	case words == "":
 		return nil
 	case !s.Spoken():
-		words = xmppOwnHeader(cmp.Or(s.ServerName(), s.Hostname())) + words
+		words = d.answer(ownName(s)) + words
 	}
 	return []byte(words)
 }
@@ -196,7 +187,7 @@ func xmppStreamError(why error) string {
 
 // match knows the stream by its header, whose tag all clients write the same
 // way (RFC 6120 section 4.8.5).
-func match(prefix []byte) dialogue.Verdict {
+func (d *dialect) match(prefix []byte) dialogue.Verdict {
 	if len(prefix) > 1 && prefix[1] == '?' {
 		size, err := xmppExtent(prefix)
 		switch {
@@ -215,11 +206,11 @@ func match(prefix []byte) dialogue.Verdict {
 	if v := dialogue.MatchLiteral(prefix, []byte(begin)); v != dialogue.Matched {
 		return v
 	}
-	return matchHeader(prefix, len(begin))
+	return d.matchHeader(prefix, len(begin))
 }
 
 // matchHeader is for a header of which the name is known.
-func matchHeader(b []byte, name int) dialogue.Verdict {
+func (d *dialect) matchHeader(b []byte, name int) dialogue.Verdict {
 	if len(b) > name && !xmppBlank(b[name]) || len(b) > maxXMPPTag {
 		return dialogue.NoMatch
 	}
@@ -227,18 +218,18 @@ func matchHeader(b []byte, name int) dialogue.Verdict {
 	switch {
 	case err != nil:
 		return dialogue.NoMatch
-	case size == 0 && xmppMayBecomeHeader(b):
+	case size == 0 && d.mayBecomeHeader(b):
 		return dialogue.NeedMore
 	}
 	t, err := new(xmppStream).next(b)
-	if err != nil || size == 0 || t.empty || t.checkHeader() != nil {
+	if err != nil || size == 0 || t.empty || d.checkHeader(t) != nil {
 		return dialogue.NoMatch
 	}
 	return dialogue.Matched
 }
 
-// xmppMayBecomeHeader looks at the attributes that are complete.
-func xmppMayBecomeHeader(b []byte) bool {
+// mayBecomeHeader looks at the attributes that are complete.
+func (d *dialect) mayBecomeHeader(b []byte) bool {
 	end, quote := 0, byte(0)
 	for i, c := range b {
 		switch {
@@ -253,27 +244,20 @@ func xmppMayBecomeHeader(b []byte) bool {
 	}
 	raw, err := xml.NewDecoder(strings.NewReader(string(b[:end]) + ">")).RawToken()
 	tag, ok := raw.(xml.StartElement)
+	namespaces := d.namespaces()
 	for _, a := range tag.Attr {
-		want, matters := xmppNamespaces[a.Name]
+		want, matters := namespaces[a.Name]
 		ok = ok && (!matters || a.Value == want)
 	}
 	return ok && err == nil
 }
 
-// xmppNamespaces has what a header must declare.
-var xmppNamespaces = map[xml.Name]string{
-	{Local: "xmlns"}:                  xmppClient,
-	{Space: "xmlns", Local: "stream"}: xmppStreams,
-}
-
-func request(s *dialogue.Session) error {
-	var to strings.Builder
-	_ = xml.EscapeText(&to, []byte(s.PeerName()))
-	if err := s.Send([]byte(xmppHead + " to='" + to.String() + "'" + xmppHeadTail)); err != nil {
+func (d *dialect) request(s *dialogue.Session) error {
+	if err := s.Send([]byte(d.header(attribute("to", s.PeerName())))); err != nil {
 		return err
 	}
 	x := new(xmppStream)
-	header, err := xmppHeader(s, x)
+	header, err := d.readHeader(s, x)
 	if err != nil {
 		return err
 	}
