@@ -30,6 +30,8 @@ const separator = "\n----------\n"
 var listed = map[string]func(*upgrade.Protocol) bool{
 	"must be one of: ": func(*upgrade.Protocol) bool { return true },
 	"can be matched: ": func(p *upgrade.Protocol) bool { return p.Match != nil },
+
+	"whose clients do not tell their names; it is for: ": func(p *upgrade.Protocol) bool { return p.Introduces },
 }
 
 // withLists replaces {protocols} by the names, and withoutLists does the reverse.

@@ -178,7 +178,7 @@ func (c *mortalClient) ask(secure bool) error {
 	steps := talk.ask()
 	if !secure {
 		steps = talk.greet[:min(1, len(talk.greet))]
-		if c.proto.Name == "xmpp" || c.name != "optional" {
+		if talk.clear == nil && !c.proto.EarlyDial || c.name != "optional" {
 			return nil // which is not greeted, or perhaps in other words
 		}
 	}

@@ -170,7 +170,7 @@ func requireGoodbye(p *peer, protocol string) error {
 	}
 	goodbye, ok := goodbyes[protocol]
 	if !ok {
-		goodbye = `shutting down\r\n$`
+		goodbye = `shut`
 	}
 	if pattern := regexp.MustCompile(goodbye); !pattern.MatchString(latin1(words)) {
 		return fmt.Errorf("heard %q, want %s", words, pattern)

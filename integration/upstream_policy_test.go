@@ -71,10 +71,10 @@ func (j *joint) afresh() (steps []step) {
 // withoutUpgrade is a server that has no upgrade to offer, and serves who has asked for it.
 func withoutUpgrade(t testing.TB, protocol string) func(net.Conn) error {
 	t.Helper()
-	switch protocol {
-	case "ftp", "nntp":
+	switch {
+	case servers[protocol] == nil:
 		return func(conn net.Conn) error { return serveLeniently(conn, protocol, true, lenient.Bare) }
-	case "postgres":
+	case protocol == "postgres":
 		return func(conn net.Conn) error {
 			if packet, err := readStartup(conn); err != nil || packet != sslRequest {
 				return fmt.Errorf("asked with %q: %w", packet, err)

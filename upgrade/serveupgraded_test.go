@@ -176,7 +176,7 @@ func rejectionCaseOf(t *testing.T, p *Protocol) rejectionCase {
 		kinds[text] = causes[0]
 	}
 	return rejectionCase{hear: func(text string, _ bool) string {
-		words := string(p.ErrorReply(s, dialogue.Unavailable{Cause: kinds[text]}))
+		words := withoutStreamID(string(p.ErrorReply(s, dialogue.Unavailable{Cause: kinds[text]})))
 		require.Contains(t, words, text, p.Name)
 		return words
 	}}

@@ -56,6 +56,8 @@ var tables = map[string]func() []Row{
 		return mailRows("EHLO", "STARTTLS", "XCLIENT ADDR=192.0.2.5", "XFORWARD NAME=a", "AUTH PLAIN AGEAYg==")
 	},
 	"xmpp": xmppRows,
+
+	"xmpp-server": xmppServerRows,
 }
 
 // A Mode is how the client has come to where the filter stands.
@@ -85,7 +87,7 @@ func Modes(protocol string) []Mode {
 		plain.Introduction = "EHLO client.example"
 	case "lmtp":
 		plain.Introduction = "LHLO client.example"
-	case "xmpp":
+	case "xmpp", "xmpp-server":
 		return tls
 	case "postgres":
 		return append(tls, plain, Mode{Name: "upgraded", Upgraded: true})

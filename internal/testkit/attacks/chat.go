@@ -38,3 +38,35 @@ func ircRows() []Row {
 	}
 	return rows
 }
+
+// xmppServerHeader begins a stream between servers.
+var xmppServerHeader = toServers(xmppHeader)
+
+// toServers makes a stream between servers of one that a client would have.
+func toServers(said string) string {
+	said = strings.ReplaceAll(said, "xmlns='jabber:client'", "xmlns:db='jabber:server:dialback' from='peer.example.com' xmlns='jabber:server'")
+	return strings.ReplaceAll(said, "jabber:client", "jabber:server")
+}
+
+// dialback is how servers log in that have no certificate (XEP-0220).
+const dialback = "<db:result from='peer.example.com' to='example.com'>key</db:result>"
+
+func xmppServerRows() []Row {
+	rows := xmppRows()
+	for i := range rows {
+		for n := range rows[i].Steps {
+			rows[i].Steps[n] = toServers(rows[i].Steps[n])
+		}
+	}
+	add := adder(&rows)
+	external := "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>"
+	for name, login := range map[string]string{
+		"EXTERNAL": external, "a prefix": "<a:auth xmlns:a='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'/>",
+		"SASL2": "<authenticate xmlns='urn:xmpp:sasl:2' mechanism='EXTERNAL'/>", "another": strings.ReplaceAll(external, "EXTERNAL", "PLAIN"),
+	} {
+		add("login by address", name, 0, xmppServerHeader, login)
+		add("login by address", name+" behind dialback", 0, xmppServerHeader, dialback, login)
+	}
+	add("behind dialback", "starttls", 0, xmppServerHeader, dialback, "<iq type='get' id='1'/>", startTLS)
+	return rows
+}

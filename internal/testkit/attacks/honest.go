@@ -51,6 +51,8 @@ func Honest(protocol string) []Row {
 	case "xmpp":
 		deep := "<iq type='get' id='1'>" + strings.Repeat("<a>", 6) + startTLS + strings.Repeat("</a>", 6) + "</iq>"
 		return honest(0, []string{xmppHeader, xmppLogin, xmppHeader, deep, "<presence/>", "</stream:stream>"})
+	case "xmpp-server":
+		return honest(0, []string{xmppServerHeader, dialback, "<message from='a@peer.example.com' to='b@example.com'><body>x</body></message><iq/>", "</stream:stream>"})
 	case "postgres":
 		return honest(0, []string{"\x00\x00\x00\x10\x00\x03\x00\x00user\x00a\x00\x00", "p\x00\x00\x00\x0bsecret\x00", "Q\x00\x00\x00\x0cSELECT \x00", "X\x00\x00\x00\x04"})
 	}
@@ -75,7 +77,9 @@ var announcements = map[string]*regexp.Regexp{
 	"pop3":  regexp.MustCompile(`(SASL PLAIN\r\n)(STLS\r\nXCLIENT ADDR PORT\r\n)`),
 	"sieve": regexp.MustCompile(`("SASL" "PLAIN"\r\n)("STARTTLS"\r\n"XCLIENT" "ADDR PORT"\r\n)`),
 	"smtp":  smtpAnnouncements,
-	"xmpp":  regexp.MustCompile(`(<stream:features>)(<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>)`),
+
+	"xmpp-server": regexp.MustCompile(`(<stream:features>)(<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/><mechanisms .*</mechanisms>)`),
+	"xmpp":        regexp.MustCompile(`(<stream:features>)(<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>)`),
 }
 
 var smtpAnnouncements = regexp.MustCompile(`()(250-(STARTTLS|XCLIENT|XFORWARD|XRCPTFORWARD)\b.*\r\n)`)

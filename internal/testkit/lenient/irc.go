@@ -28,12 +28,7 @@ func (b *irc) step() bool {
 	verb, args := b.words(b.command(line))
 	switch verb {
 	case "STARTTLS", "WEBIRC":
-		if b.loggedIn {
-			b.say(":backend 462 a :You may not reregister")
-			break
-		}
-		b.forbid(verb, line)
-		b.say(":backend 670 * :Go ahead")
+		b.upgrade(verb, line)
 	case "PASS", "OPER", "AUTHENTICATE":
 		b.forbidPassword(verb, line)
 		b.login(verb)
@@ -55,6 +50,18 @@ func (b *irc) command(line []byte) []byte {
 		_, line = b.cut(line)
 	}
 	return line
+}
+
+func (b *irc) upgrade(verb string, line []byte) {
+	switch {
+	case b.has(Bare):
+		b.other(verb, nil)
+	case b.loggedIn:
+		b.say(":backend 462 a :You may not reregister")
+	default:
+		b.forbid(verb, line)
+		b.say(":backend 670 * :Go ahead")
+	}
 }
 
 func (b *irc) login(verb string) {

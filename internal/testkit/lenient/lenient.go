@@ -88,7 +88,9 @@ var backends = map[string]func(session) Backend{
 	"postgres": func(s session) Backend { return &postgres{session: s} },
 	"sieve":    newSieve,
 	"smtp":     func(s session) Backend { return &smtp{session: s} },
-	"xmpp":     func(s session) Backend { return &xmpp{session: s} },
+	"xmpp":     func(s session) Backend { return &xmpp{session: s, stanzas: "jabber:client"} },
+
+	"xmpp-server": func(s session) Backend { return &xmpp{session: s, stanzas: "jabber:server", servers: true} },
 }
 
 // New makes the backend of a protocol, by its name.

@@ -6,12 +6,15 @@ import (
 )
 
 // xmpp is a server of XMPP. It upgrades until the client has logged in, and takes
-// whatever XML there is.
+// whatever XML there is. One for other servers upgrades at any time, and lets them log in by
+// their address.
 type xmpp struct {
 	session
-	wide  int // of UTF-16: 0 unknown, 1 no, 2 big endian, 3 little endian
-	raw   []byte
-	stack []xmlElement
+	stanzas string // their namespace
+	servers bool   // clients are servers
+	wide    int    // of UTF-16: 0 unknown, 1 no, 2 big endian, 3 little endian
+	raw     []byte
+	stack   []xmlElement
 }
 
 const (
@@ -19,6 +22,8 @@ const (
 	xmppSASL  = "urn:ietf:params:xml:ns:xmpp-sasl"
 	xmppSASL2 = "urn:xmpp:sasl:2"
 	xmppAuth  = "jabber:iq:auth"
+
+	xmppDialback = "jabber:server:dialback"
 )
 
 // Greeting implements Backend.
@@ -104,9 +109,13 @@ func (b *xmpp) start(e xmlElement, depth int, token []byte) {
 	switch {
 	case depth == 0:
 		b.header()
-	case depth == 1 && e.is(xmppTLS, "starttls") && !b.loggedIn:
+	case b.servers && e.local == "stream":
+		b.header() // of one that begins anew
+	case depth == 1 && e.is(xmppTLS, "starttls") && (b.servers || !b.loggedIn):
 		b.forbid("starttls", token)
 		b.write("<proceed xmlns='%s'/>", xmppTLS)
+	case depth == 1 && b.servers && (e.is(xmppSASL, "auth") || e.is(xmppSASL2, "authenticate")):
+		b.forbid("auth", token)
 	case depth == 1 && (e.is(xmppSASL, "auth") || e.is(xmppSASL2, "authenticate")):
 		b.forbidPassword("auth", token)
 	case e.is(xmppAuth, "password"):
@@ -123,7 +132,9 @@ func (b *xmpp) end(e xmlElement, depth int) {
 	case depth > 1:
 	case e.is(xmppSASL, "auth") || e.is(xmppSASL2, "authenticate"):
 		b.login(e.space)
-	case (e.local == "iq" || e.local == "presence" || e.local == "message") && (b.loggedIn || b.has(EarlyStanza)):
+	case e.is(xmppDialback, "result"):
+		b.write("<db:result from='backend' to='%s' type='valid'/>", e.attrs["from"])
+	case (e.local == "iq" || e.local == "presence" || e.local == "message") && (b.loggedIn || b.servers || b.has(EarlyStanza)):
 		b.write("<iq type='result' id='1'/>")
 	}
 }
@@ -138,15 +149,22 @@ func (b *xmpp) login(space string) {
 }
 
 func (b *xmpp) header() {
-	b.write("<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'" +
-		" id='1' from='backend' version='1.0'><stream:features>")
+	dialback := ""
+	if b.servers {
+		dialback = " xmlns:db='" + xmppDialback + "'"
+	}
+	b.write("<?xml version='1.0'?><stream:stream xmlns='%s' xmlns:stream='http://etherx.jabber.org/streams'"+
+		" id='1' from='backend' version='1.0'%s><stream:features>", b.stanzas, dialback)
 	switch {
 	case b.loggedIn:
 		b.write("<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/>")
 	case !b.has(Bare):
 		b.write("<starttls xmlns='%s'/>", xmppTLS)
 	}
-	if !b.loggedIn {
+	switch {
+	case b.servers && !b.has(Bare):
+		b.write("<mechanisms xmlns='%s'><mechanism>EXTERNAL</mechanism></mechanisms>", xmppSASL)
+	case !b.servers && !b.loggedIn:
 		b.write("<mechanisms xmlns='%s'><mechanism>PLAIN</mechanism></mechanisms>", xmppSASL)
 	}
 	b.write("</stream:features>")
