@@ -36,6 +36,8 @@ var (
 	Sieve    = sieve.Protocol
 	SMTP     = smtp.Protocol
 	XMPP     = xmpp.Protocol
+
+	XMPPServer = xmpp.Server
 )
 
 // protocols is the table of all protocols, sorted by name.
@@ -52,6 +54,7 @@ var protocols = []*Protocol{
 	Sieve,
 	SMTP,
 	XMPP,
+	XMPPServer,
 }
 
 // Protocols returns all protocols, sorted by name.

@@ -10,6 +10,7 @@ import (
 // A dialect is what sets streams of clients apart from those between servers.
 type dialect struct {
 	space    string // the namespace of the stream
+	between  bool   // servers: both sides say who they are
 	required string // what to tell an administrator whose backend insists on an upgrade of its own
 }
 
@@ -46,8 +47,21 @@ func (d *dialect) header(attributes string) string {
 }
 
 // answer begins the stream that answers a client's, in the given name.
-func (d *dialect) answer(name string) string {
-	return d.header(attribute("from", name) + attribute("id", xmppStreamID()) + " xml:lang='en'")
+func (d *dialect) answer(name, to string) string {
+	attributes := attribute("from", name)
+	if d.between && to != "" {
+		attributes += attribute("to", to)
+	}
+	return d.header(attributes + attribute("id", xmppStreamID()) + " xml:lang='en'")
+}
+
+// question begins the stream of a client.
+func (d *dialect) question(s *dialogue.Session) string {
+	attributes := attribute("to", s.PeerName())
+	if d.between {
+		attributes += attribute("from", s.Hostname())
+	}
+	return d.header(attributes)
 }
 
 // ownName is that of the host which the client has asked for, or else ours.

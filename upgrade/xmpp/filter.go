@@ -13,7 +13,8 @@ const maxXMPPNesting = 256
 // It is out of the way at the first stanza from the backend behind the success of SASL:
 // there are servers that offer starttls once more in the features between these two.
 // A stanza alone proves nothing, for clients may register before they log in. One that
-// logs in with a stanza (XEP-0078) is looked at for the whole session.
+// logs in with a stanza (XEP-0078) is looked at for the whole session, and so is a server:
+// there are backends that upgrade with it at any time.
 type filter struct {
 	*dialect
 	hostname        string // ours
@@ -64,6 +65,8 @@ func (f *filter) FromClient(x *dialogue.Exchange, b []byte) int {
 		x.ToBackend(b[:t.size])
 	case t.depth <= 1 && t.is(xmppTLS, "starttls"):
 		f.end(x, xmppFailure+xmppBye)
+	case t.child() && f.login(t):
+		f.end(x, xmppNoLogin+xmppBye)
 	case t.depth == 0 && !t.is(xmppStreams, "stream"):
 		f.end(x, xmppStreamError(errXMPPNamespace))
 	case t.child() && t.is(xmppCompress, "compress") && !f.success:
@@ -117,7 +120,8 @@ func (t *xmppToken) child() bool { return t.kind == xmppStart && t.depth == 1 }
 // unasked reports whether the backend grants what it has not been asked for: then it
 // has read the client in another way than we have.
 func (f *filter) unasked(t xmppToken) bool {
-	return t.child() && (t.is(xmppTLS, "proceed") || t.is(xmppCompress, "compressed") && !f.success)
+	return t.child() && (t.is(xmppTLS, "proceed") || t.is(xmppCompress, "compressed") && !f.success ||
+		f.between && (t.is(xmppSASL, "success") || t.is(xmppSASL2, "success")))
 }
 
 // settles reports whether a token is the last that matters: behind the login, a stanza,
@@ -140,9 +144,12 @@ func (f *filter) passes(x *dialogue.Exchange, t xmppToken) bool {
 	case f.offer > 0:
 		f.inOffer(x, t)
 		return false
-	case f.features && start && t.is(xmppTLS, "starttls"):
+	case f.features && start && f.hides(t):
 		if !t.empty {
 			f.offer = t.depth
+		}
+		if f.offersLogin(t) {
+			f.warn(x, trusting)
 		}
 		return false
 	}
@@ -154,9 +161,16 @@ func (f *filter) inOffer(x *dialogue.Exchange, t xmppToken) {
 	switch {
 	case t.kind == xmppEnd && t.depth == f.offer:
 		f.offer = 0
-	case t.kind == xmppStart && t.is(xmppTLS, "required") && !f.warned:
+	case t.kind == xmppStart && t.is(xmppTLS, "required"):
+		f.warn(x, f.required)
+	}
+}
+
+// warn tells the administrator once.
+func (f *filter) warn(x *dialogue.Exchange, message string) {
+	if !f.warned {
 		f.warned = true
-		x.Warn(f.required)
+		x.Warn(message)
 	}
 }
 
@@ -167,7 +181,7 @@ func (f *filter) end(x *dialogue.Exchange, words string) {
 	case !f.backend.between():
 		words = ""
 	case !f.headed:
-		words = f.answer(f.hostname) + words
+		words = f.answer(f.hostname, "") + words
 	}
 	x.Close([]byte(words))
 }

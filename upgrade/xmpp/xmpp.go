@@ -1,5 +1,5 @@
-// Package xmpp is XMPP between clients and servers for the package upgrade: starttls of
-// RFC 6120 section 5.
+// Package xmpp is XMPP between clients and servers, and between servers, for the package
+// upgrade: starttls of RFC 6120 section 5.
 //
 //	C: <stream:stream to='example.org' ...>
 //	S: <stream:stream ...><stream:features><starttls .../></stream:features>
@@ -22,7 +22,7 @@ import (
 // authenticate with is known to the backend alone.
 var Protocol = &dialogue.Protocol{
 	Name:                "xmpp",
-	Aliases:             []string{"jabber", "xmpps", "xmpp-client", "xmpp-server"},
+	Aliases:             []string{"jabber", "xmpps", "xmpp-client"},
 	Port:                5222,
 	Facts:               dialogue.Facts{Ports: "5222", Upgrade: "`<starttls/>`", Document: "RFC 6120 section 5"},
 	ALPN:                []string{"xmpp-client"},
@@ -76,7 +76,7 @@ func (d *dialect) accept(s *dialogue.Session) error {
 	}
 	s.SetHello(header.attr("from"))
 	s.SetServerName(header.attr("to"))
-	err = s.Send([]byte(d.answer(ownName(s)) + xmppOffer))
+	err = s.Send([]byte(d.answer(ownName(s), header.attr("from")) + xmppOffer))
 	for err == nil {
 		t, readErr := xmppNext(s, x)
 		switch {
@@ -112,7 +112,7 @@ func (d *dialect) refuse(s *dialogue.Session, x *xmppStream, t xmppToken) error 
 			return err
 		}
 		return s.RefuseLogin([]byte(xmppEncrypt))
-	case d.stanza(t):
+	case d.stanza(t), d.dialback(t):
 		return dialogue.ErrPlaintext
 	}
 	return errXMPPElement
@@ -143,7 +143,7 @@ func (d *dialect) errorReply(s *dialogue.Session, why error) []byte {
 	case words == "":
 		return nil
 	case !s.Spoken():
-		words = d.answer(ownName(s)) + words
+		words = d.answer(ownName(s), "") + words
 	}
 	return []byte(words)
 }
@@ -253,7 +253,7 @@ func (d *dialect) mayBecomeHeader(b []byte) bool {
 }
 
 func (d *dialect) request(s *dialogue.Session) error {
-	if err := s.Send([]byte(d.header(attribute("to", s.PeerName())))); err != nil {
+	if err := s.Send([]byte(d.question(s))); err != nil {
 		return err
 	}
 	x := new(xmppStream)

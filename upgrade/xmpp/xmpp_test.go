@@ -1,6 +1,7 @@
 package xmpp_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -9,7 +10,7 @@ import (
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/xmpp"
 )
 
-func TestTranscripts(t *testing.T) { dialoguetest.Play(t, xmpp.Protocol) }
+func TestTranscripts(t *testing.T) { dialoguetest.Play(t, xmpp.Protocol, xmpp.Server) }
 
 const (
 	testHeader = "<stream:stream to='example.org' xmlns='jabber:client'" +
@@ -50,4 +51,13 @@ func TestMatch(t *testing.T) {
 
 func TestHeaderIsEscaped(t *testing.T) {
 	require.Contains(t, xmpp.OwnHeader(`a'"<>&b`), " from='a&#39;&#34;&lt;&gt;&amp;b' ")
+}
+
+// A stream of a client's is not one of a server's, and is known as soon as it says so.
+func TestMatchServer(t *testing.T) {
+	header := strings.ReplaceAll(testHeader, "jabber:client", "jabber:server")
+	dialoguetest.Match(t, xmpp.Server, header)
+	dialoguetest.Match(t, xmpp.Server, testDeclaration+header)
+	dialoguetest.NoMatch(t, xmpp.Server, "<stream:stream xmlns='jabber:client'")
+	dialoguetest.NoMatch(t, xmpp.Server, "<stream:stream xmlns:stream='http://e/'")
 }
