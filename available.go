@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
+	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 )
 
@@ -56,7 +57,19 @@ func (c *certificateCheck) look() bool {
 
 // has reports whether there is a certificate for a name, or will be one in the handshake.
 func (c *certificateCheck) has(name string) bool {
-	return len(caddytls.AllMatchingCertificates(name)) > 0 || c.app.onDemand(name)
+	return len(matchingCertificates(name)) > 0 || c.app.onDemand(name)
+}
+
+// matchingCertificates are those that Caddy has for a name: none once the last configuration
+// with a tls app is gone, which negotiations outlive. Caddy's own function panics then, and
+// there is no other way to ask.
+func matchingCertificates(name string) (certificates []certmagic.Certificate) {
+	defer func() {
+		if recover() != nil {
+			certificates = nil
+		}
+	}()
+	return caddytls.AllMatchingCertificates(name)
 }
 
 func (c *certificateCheck) warn() {

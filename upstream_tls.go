@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddytls"
 	"github.com/mholt/caddy-l4/layer4"
 
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
@@ -41,7 +40,7 @@ func (u *Upstream) clientTLS(ctx caddy.Context) (*tls.Config, error) {
 // managedCertificate chooses among the certificates that Caddy has for a name.
 func managedCertificate(name string, request *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 	var why error
-	for _, cert := range caddytls.AllMatchingCertificates(name) {
+	for _, cert := range matchingCertificates(name) {
 		if why = request.SupportsCertificate(&cert.Certificate); why == nil {
 			return &cert.Certificate, nil
 		}
