@@ -105,11 +105,11 @@ func (v *visit) run(trust *tls.Config) error {
 // then holds in every case, whether or not it says so, but for relayed protocols, and
 // for clients that may stay in plaintext.
 func (v *visit) checkDials() error {
-	known := []string{"", "never", "never_before_tls", "never_if_required", "after_tls_if_required"}
+	known := []string{"", "never", "never_before_tls", "never_if_required", "after_tls_if_required", "may_before_tls"}
 	if !slices.Contains(known, v.BackendDial) {
 		return fmt.Errorf("unknown backend_dial %q", v.BackendDial)
 	}
-	mayDial := v.Protocol == "line" || v.policy == "optional" && v.BackendDial != "never" && v.BackendDial != "never_before_tls"
+	mayDial := v.Protocol == "line" || v.BackendDial == "may_before_tls" || v.policy == "optional" && v.BackendDial != "never" && v.BackendDial != "never_before_tls"
 	if n := v.site.backend.dialled(); n > 0 && !mayDial {
 		return fmt.Errorf("backend was dialled %d times before TLS", n)
 	}
