@@ -76,6 +76,9 @@ func setUpProbe(cmd *cobra.Command) {
 	flags.Duration("timeout", 10*time.Second, "Time for the whole probe")
 	for _, p := range upgrade.Protocols() {
 		for _, o := range p.Options {
+			if o.Session {
+				continue
+			}
 			flags.String(o.Name, "", fmt.Sprintf("In the %s protocol, %s (default %q)", p.Name, o.Usage, o.Default))
 		}
 	}
@@ -150,8 +153,8 @@ func newTarget(flags caddycmd.Flags, protocol, address string) (t probe.Target, 
 func ownOptions(flags caddycmd.Flags) map[string]string {
 	own := map[string]string{}
 	for name := range allOptions() {
-		if value := flags.String(name); value != "" {
-			own[name] = value
+		if flag := flags.Lookup(name); flag != nil && flag.Value.String() != "" {
+			own[name] = flag.Value.String()
 		}
 	}
 	return own

@@ -11,15 +11,17 @@ import (
 	"net"
 	"slices"
 	"sync"
+
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 )
 
 // markPrefix tells the mark of a control connection from what others keep in a session.
 const markPrefix = "l4starttls control connection "
 
 var (
-	// errForeignSession is a further connection that resumes the TLS session of a control
-	// connection which is not its own.
-	errForeignSession = errors.New("resumes the TLS session of another control connection")
+	// errNoSession is a further connection that does not resume the TLS session of its control
+	// connection.
+	errNoSession = errors.New("does not resume the TLS session of the control connection")
 
 	// errForeignCertificate is one whose client has another certificate.
 	errForeignCertificate = errors.New("client certificate is not that of the control connection")
@@ -88,14 +90,15 @@ func (d *dataService) clientTLS(conn net.Conn) *tls.Conn {
 			c.NextProtos = slices.Concat(c.NextProtos, d.conn.proto.DataALPN)
 		}
 		c.UnwrapSession = ownSessions(c.UnwrapSession, d.conn.mark)
-		c.VerifyConnection = sameCertificate(c.VerifyConnection, control.PeerCertificates)
+		c.VerifyConnection = d.verifyClient(c.VerifyConnection, control.PeerCertificates)
 		c.SessionTicketsDisabled = c.SessionTicketsDisabled || resumesNothing(hello)
 	})
 	return tls.Server(conn, config)
 }
 
 // ownSessions resumes the sessions of one control connection only: a client that resumes one
-// shows that it is the client of that. One that resumes none is known by its address alone.
+// shows that it is the client of that. Some have one memory of sessions for all connections to
+// a server; those of others are not resumed.
 func ownSessions(unwrap func([]byte, tls.ConnectionState) (*tls.SessionState, error), mark []byte) func([]byte, tls.ConnectionState) (*tls.SessionState, error) {
 	return func(ticket []byte, state tls.ConnectionState) (*tls.SessionState, error) {
 		session, err := unwrap(ticket, state)
@@ -103,20 +106,23 @@ func ownSessions(unwrap func([]byte, tls.ConnectionState) (*tls.SessionState, er
 			return nil, err
 		}
 		if !slices.ContainsFunc(session.Extra, func(extra []byte) bool { return bytes.Equal(extra, mark) }) {
-			return nil, errForeignSession
+			return nil, nil
 		}
 		return session, nil
 	}
 }
 
-// sameCertificate demands the client's certificate of the control connection, if there was
-// one.
-func sameCertificate(verify func(tls.ConnectionState) error, control []*x509.Certificate) func(tls.ConnectionState) error {
+// verifyClient demands the client's certificate of the control connection, if there was one,
+// and its session, if the configuration wants that.
+func (d *dataService) verifyClient(verify func(tls.ConnectionState) error, control []*x509.Certificate) func(tls.ConnectionState) error {
+	required := d.options.Get(dialogue.DataResumptionOption) == "required"
 	return func(state tls.ConnectionState) error {
-		if len(control) > 0 && (len(state.PeerCertificates) == 0 || !state.PeerCertificates[0].Equal(control[0])) {
+		switch {
+		case required && !state.DidResume:
+			return errNoSession
+		case len(control) > 0 && (len(state.PeerCertificates) == 0 || !state.PeerCertificates[0].Equal(control[0])):
 			return errForeignCertificate
-		}
-		if verify == nil {
+		case verify == nil:
 			return nil
 		}
 		return verify(state)

@@ -62,16 +62,18 @@ func (x *Exchange) WithdrawData() {
 
 // Names of the options of protocols that have further connections.
 const (
-	DataPortsOption    = "data_ports"
-	DataAddressOption  = "data_address"
-	DataUpstreamOption = "data_upstream"
+	DataPortsOption      = "data_ports"
+	DataAddressOption    = "data_address"
+	DataUpstreamOption   = "data_upstream"
+	DataResumptionOption = "data_resumption"
 )
 
 // DataOptions are the options of protocols that have further connections.
 var DataOptions = []Option{
-	{Name: DataPortsOption, Usage: "the ports for data connections, <from>-<to>; any free port by default", Check: checkPorts},
-	{Name: DataAddressOption, Usage: "the IPv4 address that clients are told to connect to; by default the one that they have connected to", Check: checkIPv4},
-	{Name: DataUpstreamOption, Usage: "the backend's host, where its data connections are; by default that of the only upstream of proxy in the same route", Check: checkDataHost},
+	{Name: DataPortsOption, Session: true, Usage: "the ports for data connections, <from>-<to>; any free port by default", Check: checkPorts},
+	{Name: DataAddressOption, Session: true, Usage: "the IPv4 address that clients are told to connect to; by default the one that they have connected to", Check: checkIPv4},
+	{Name: DataUpstreamOption, Session: true, Usage: "the backend's host, where its data connections are; by default that of the only upstream of proxy in the same route", Check: checkDataHost},
+	{Name: DataResumptionOption, Session: true, Server: true, Default: "optional", Usage: "whether a client must resume the TLS session of its control connection on data connections: optional or required", Check: checkResumption},
 }
 
 var errPorts = errors.New("must be <from>-<to>, two port numbers, such as 50000-50999")
@@ -103,6 +105,13 @@ func checkPorts(text string) error {
 func checkIPv4(text string) error {
 	if a, err := netip.ParseAddr(text); err != nil || !a.Is4() {
 		return errors.New("must be an IPv4 address, such as 192.0.2.1")
+	}
+	return nil
+}
+
+func checkResumption(text string) error {
+	if text != "optional" && text != "required" {
+		return errors.New("must be one of: optional, required")
 	}
 	return nil
 }

@@ -63,6 +63,8 @@ type Option struct {
 	Default string
 	Usage   string                   // what it is, for people
 	Client  bool                     // of a client alone: of starttls_upstream, Dial, Request and the probe
+	Server  bool                     // of a server alone: of starttls, Accept, Join and NewListener
+	Session bool                     // of what comes behind the negotiation, with a backend: not of the probe
 	Check   func(value string) error // what else is to be checked; nil for nothing
 }
 
@@ -99,6 +101,9 @@ func (p *Protocol) CheckOptions(own map[string]string, client bool) error {
 		if p.Options[i].Client && !client {
 			return fmt.Errorf("option %q is for a client alone, as in starttls_upstream; leave it out", name)
 		}
+		if p.Options[i].Server && client {
+			return fmt.Errorf("option %q is for a server alone, as in starttls; leave it out", name)
+		}
 		if err := p.Options[i].check(own[name]); err != nil {
 			return err
 		}
@@ -113,7 +118,7 @@ func (p *Protocol) optionNames(client bool) string {
 // OptionNames are those of the options that the protocol alone has, for one side.
 func (p *Protocol) OptionNames(client bool) (names []string) {
 	for _, o := range p.Options {
-		if client || !o.Client {
+		if client && !o.Server || !client && !o.Client {
 			names = append(names, o.Name)
 		}
 	}

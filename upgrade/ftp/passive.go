@@ -96,7 +96,8 @@ func (f *filter) protectedBy(x *dialogue.Exchange, verb, code string, last bool,
 }
 
 // passiveReply takes where the backend waits. Only the port counts: the backend is where the
-// configuration says, and a client must not be sent anywhere else.
+// configuration says, and a client must not be sent anywhere else. A backend that refuses, or
+// cannot say it so, is asked in other words: ProFTPD answers PASV with an address of IPv6.
 func (f *filter) passiveReply(x *dialogue.Exchange, verb, code string, last bool, line []byte) {
 	if !last {
 		return
@@ -106,7 +107,7 @@ func (f *filter) passiveReply(x *dialogue.Exchange, verb, code string, last bool
 	switch {
 	case ok:
 		f.offer(x, port)
-	case code[0] == '5' && code != "530" && !f.data.again:
+	case !f.data.again && (code == "227" || code == "229" || isRefusal(code) && code != "421" && code != "530"):
 		f.data.again = true
 		f.ask(x)
 	case isRefusal(code):
