@@ -11,7 +11,7 @@ import (
 )
 
 // around is what Caddy and caddy-l4 say around a message, and the place that comes behind it.
-var around = regexp.MustCompile(`^(parsing caddyfile tokens for 'layer4': |loading layer4 app module: .*: provision layer4\.handlers\.[a-z_]+: |` +
+var around = regexp.MustCompile(`(?m)^(parsing caddyfile tokens for 'layer4': |loading layer4 app module: .*: provision layer4\.handlers\.[a-z_]+: |` +
 	`warn layer4\.handlers\.[a-z_]+: )(.*), at Caddyfile:[0-9]+$`)
 
 // mistakes are the messages of all mistakes in testdata.
@@ -26,10 +26,11 @@ func mistakes(t *testing.T) map[string]string {
 		}
 		content, err := os.ReadFile(file)
 		require.NoError(t, err)
-		lines := strings.Split(strings.TrimSpace(string(content)), "\n")
-		found := around.FindStringSubmatch(lines[len(lines)-1])
-		require.NotNil(t, found, "%s: no message that says where it is", file)
-		messages[strings.Replace(found[2], "{protocols}", "...", 1)] = file // whose list needs no upkeep
+		found := around.FindAllStringSubmatch(string(content), -1)
+		require.NotEmpty(t, found, "%s: no message that says where it is", file)
+		for _, message := range found {
+			messages[strings.Replace(message[2], "{protocols}", "...", 1)] = file // whose list needs no upkeep
+		}
 	}
 	return messages
 }

@@ -109,6 +109,7 @@ func (c *routeCheck) tls(h *handlerNode, s stream) stream {
 }
 
 func (c *routeCheck) proxy(h *handlerNode, s *stream) {
+	c.cutOff(h, s)
 	if s.header != nil && h.ProxyProtocol != "" {
 		c.refuse(s.header, h, "send_proxy_protocol with proxy_protocol of proxy: there would be two headers; remove one of them")
 	}

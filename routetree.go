@@ -40,6 +40,7 @@ type handlerNode struct {
 	routes []*routeNode   // of a subroute
 	branch []*handlerNode // of a tee
 	top    int
+	served bool // of a starttls: something behind it in its route dials for some connections
 }
 
 // A handlerConfig is what is read of those that are known.

@@ -13,17 +13,18 @@ import (
 // A stream is what is known of all connections at one place in the routes. What is not
 // known is nil.
 type stream struct {
-	starttls  *handlerNode // that has run
-	sure      bool         // on all of them
-	tls       *handlerNode // that has terminated TLS
-	asked     *handlerNode // that has granted the upgrade, postgres_tls
-	header    *handlerNode // that sends a PROXY header
-	upstream  *handlerNode // in whose connection to the upstream this is
-	aside     *handlerNode // that dials beside
-	ended     *handlerNode // that has taken them
-	waits     string       // the matcher in front that had to see something of the client
-	stalls    string       // the matcher that keeps silent clients waiting
-	undecided bool         // a route in front reads, so that those without matchers come last
+	starttls  *handlerNode   // that has run
+	sure      bool           // on all of them
+	tls       *handlerNode   // that has terminated TLS
+	asked     *handlerNode   // that has granted the upgrade, postgres_tls
+	header    *handlerNode   // that sends a PROXY header
+	upstream  *handlerNode   // in whose connection to the upstream this is
+	aside     *handlerNode   // that dials beside
+	ended     *handlerNode   // that has taken them
+	returned  []*handlerNode // the starttls that have returned by now, on some of them
+	waits     string         // the matcher in front that had to see something of the client
+	stalls    string         // the matcher that keeps silent clients waiting
+	undecided bool           // a route in front reads, so that those without matchers come last
 }
 
 // terminated reports whether it is certain that starttls, or tls behind it, has terminated
@@ -54,6 +55,7 @@ func (s stream) orElse(other stream) stream {
 	both.starttls = cmp.Or(s.starttls, other.starttls)
 	both.tls, both.asked = same(s.tls, other.tls), same(s.asked, other.asked)
 	both.header, both.aside = same(s.header, other.header), same(s.aside, other.aside)
+	both.returned = union(s.returned, other.returned)
 	return both
 }
 
@@ -75,8 +77,12 @@ func (c *routeCheck) routes(list []*routeNode, in stream) stream {
 		c.matchers(r, list[i:], &s)
 		inner := s
 		inner.waits = cmp.Or(r.waits(), s.waits)
+		inner.returned = r.mayTake(s.returned)
 		after := c.chain(r.handlers, inner)
 		after.upstream, after.waits = s.upstream, s.waits
+		if after.starttls != s.starttls {
+			after.leave(r)
+		}
 		if len(r.sets) > 0 {
 			after = s.orElse(after)
 		}
@@ -171,7 +177,7 @@ func (c *routeCheck) matcher(m matcherNode, list []*routeNode, s *stream) {
 		c.refuse(h, nil, tooEarly, m.name, h)
 	case m.name == "tls" && s.terminated():
 		c.refuse(h, nil, "matcher tls behind %s never matches, because TLS is terminated there: use upgraded%s in its place", h, m.insides())
-	case m.name == "tls" && !s.sure && !h.Passthrough && !usesUpgraded(list):
+	case m.name == "tls" && !s.sure && !h.Passthrough && !h.served && !usesUpgraded(list):
 		c.warn(h, nil, "matcher tls behind %s does not match what was upgraded: use upgraded%s for that", h, m.insides())
 	case m.reads() != "" && s.terminated() && h.serverFirst():
 		c.refuse(h, nil, "matcher %s behind %s waits for a client that may wait for the server: use upgraded, which reads nothing", m.name, h)
