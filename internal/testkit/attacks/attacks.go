@@ -55,7 +55,8 @@ var tables = map[string]func() []Row{
 	"smtp": func() []Row {
 		return mailRows("EHLO", "STARTTLS", "XCLIENT ADDR=192.0.2.5", "XFORWARD NAME=a", "AUTH PLAIN AGEAYg==")
 	},
-	"xmpp": xmppRows,
+	"telnet": telnetRows,
+	"xmpp":   xmppRows,
 
 	"xmpp-server": xmppServerRows,
 }
@@ -89,6 +90,8 @@ func Modes(protocol string) []Mode {
 		plain.Introduction = "LHLO client.example"
 	case "xmpp", "xmpp-server":
 		return tls
+	case "telnet":
+		return append(tls, passwords)
 	case "postgres":
 		return append(tls, plain, Mode{Name: "upgraded", Upgraded: true})
 	case "imap", "pop3", "sieve":

@@ -70,3 +70,24 @@ func xmppServerRows() []Row {
 	add("behind dialback", "starttls", 0, xmppServerHeader, dialback, "<iq type='get' id='1'/>", startTLS)
 	return rows
 }
+
+func telnetRows() []Row {
+	var rows []Row
+	add := adder(&rows)
+	const will, do, sub = "\xff\xfb\x2e", "\xff\xfd\x2e", "\xff\xfa\x2e\x01\xff\xf0"
+	for name, asks := range map[string]string{"WILL": will, "DO": do, "SB": sub, "WILL and SB": will + sub} {
+		add("as it is", name, 0, asks)
+		add("as it is", "behind text "+name, 0, "root\r\n", "secret\r\n", asks)
+		for before, said := range map[string]string{
+			"an option": "\xff\xfb\x18", "a refusal": "\xff\xfc\x18", "a command": "\xff\xf4", "a subnegotiation": "\xff\xfa\x18\x00x\xff\xf0",
+			"an octet 255": "\xff\xff", "three of them": "\xff\xff\xff\xff\xff\xff", "an end without a begin": "\xff\xf0", "NUL": "\x00", "CR NUL": "\r\x00",
+			"a refusal of it": "\xff\xfc\x2e\xff\xfe\x2e", "an empty subnegotiation": "\xff\xfa\xff\xf0", "much text": strings.Repeat("x", 70000),
+		} {
+			add("behind", before+" "+name, 0, said+asks)
+		}
+		add("amid a subnegotiation", name, 0, "\xff\xfa\x18"+asks)
+		add("amid a subnegotiation", "without an end "+name, 0, "\xff\xfa\x18\x00\xff"+asks)
+		add("amid a subnegotiation", "of its own "+name, 0, "\xff\xfa\x2e"+asks+"\xff\xf0")
+	}
+	return rows
+}

@@ -51,6 +51,8 @@ func Honest(protocol string) []Row {
 	case "xmpp":
 		deep := "<iq type='get' id='1'>" + strings.Repeat("<a>", 6) + startTLS + strings.Repeat("</a>", 6) + "</iq>"
 		return honest(0, []string{xmppHeader, xmppLogin, xmppHeader, deep, "<presence/>", "</stream:stream>"})
+	case "telnet":
+		return honest(0, []string{"\xff\xfb\x18\xff\xfd\x01", "\xff\xfa\x18\x00x\xff\xff\xff\xf0root\r\n", "a\xff\xffb\r\x00\r\n", strings.Repeat("text\r\n", 3000), "\xff\xfc\x01bye\r\n"})
 	case "xmpp-server":
 		return honest(0, []string{xmppServerHeader, dialback, "<message from='a@peer.example.com' to='b@example.com'><body>x</body></message><iq/>", "</stream:stream>"})
 	case "postgres":

@@ -40,3 +40,19 @@ func TestServerToServer(t *testing.T) {
 	require.Equal(t, "<db:result from='backend' to='b' type='valid'/>", string(b.Feed([]byte("<db:result from='b' to='a'>x</db:result>"))))
 	require.Equal(t, "<iq type='result' id='1'/>", string(b.Feed([]byte("<iq/>"))))
 }
+
+var telnetReadings = []reading{
+	{"WILL", "telnet", 0, "\xff\xfb\x2e", []string{"START_TLS"}},
+	{"DO", "telnet", 0, "x\xff\xf1\xff\xff\xff\xfd\x2e", []string{"START_TLS"}},
+	{"a subnegotiation", "telnet", 0, "\xff\xfa\x2e\x01\xff\xf0", []string{"START_TLS"}},
+	{"amid another", "telnet", 0, "\xff\xfa\x18\x00\xff\xfb\x2e", []string{"START_TLS"}},
+	{"refused", "telnet", 0, "\xff\xfc\x2e\xff\xfe\x2e", nil},
+	{"data", "telnet", 0, "\xff\xff\xfb\x2e\xff\xfa\x18\xff\xff\xfb\x2e\xff\xf0", nil},
+}
+
+func TestTelnet(t *testing.T) {
+	b, err := New("telnet")
+	require.NoError(t, err)
+	require.Equal(t, "backend login: ", string(b.Greeting()))
+	require.Equal(t, "a\xff\xff\r\n\xff\xfb\x01b\n", string(b.Feed([]byte("a\xff\xff\r\n\xff\xfa\x18c\xff\xf0\xff\xfd\x01b\n"))))
+}

@@ -88,6 +88,7 @@ var backends = map[string]func(session) Backend{
 	"postgres": func(s session) Backend { return &postgres{session: s} },
 	"sieve":    newSieve,
 	"smtp":     func(s session) Backend { return &smtp{session: s} },
+	"telnet":   func(s session) Backend { return &telnet{session: s} },
 	"xmpp":     func(s session) Backend { return &xmpp{session: s, stanzas: "jabber:client"} },
 
 	"xmpp-server": func(s session) Backend { return &xmpp{session: s, stanzas: "jabber:server", servers: true} },
