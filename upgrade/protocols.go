@@ -16,6 +16,7 @@ import (
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/postgres"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/sieve"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/smtp"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/telnet"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/xmpp"
 )
 
@@ -35,6 +36,7 @@ var (
 	Postgres = postgres.Protocol
 	Sieve    = sieve.Protocol
 	SMTP     = smtp.Protocol
+	Telnet   = telnet.Protocol
 	XMPP     = xmpp.Protocol
 
 	XMPPServer = xmpp.Server
@@ -53,6 +55,7 @@ var protocols = []*Protocol{
 	Postgres,
 	Sieve,
 	SMTP,
+	Telnet,
 	XMPP,
 	XMPPServer,
 }
