@@ -64,7 +64,8 @@ func TestAccessLogOfOtherOutcomes(t *testing.T) {
 		{s, []step{{Expect: `^220 `}, {SendText: "QUIT\r\n"}, {ExpectClose: true}}, "quit", nil, "quit"},
 		{s, []step{{Expect: `^220 `}, {Close: true}}, "gone", nil, "EOF"},
 		{s, []step{{Expect: `^220 `}, {SendText: "STARTTLS\r\nNOOP\r\n"}, {ExpectClose: true}}, "violation", nil, "behind"},
-		{s, []step{{Expect: `^220 `}, {SendText: "STARTTLS\r\n"}, {Expect: "^220 "}, {SendText: "\x15\x03\x01\x00\x02\x02\x30"}, {ExpectClose: true}}, "handshake", nil, ""},
+		{s, []step{{Expect: `^220 `}, {SendText: "STARTTLS\r\n"}, {Expect: "^220 "}, {SendText: "\x15\x03\x01\x00\x02\x02\x28"}, {ExpectClose: true}}, "handshake", nil, "handshake failure"},
+		{s, []step{{Expect: `^220 `}, {SendText: "STARTTLS\r\n"}, {Expect: "^220 "}, {SendText: "\x15\x03\x01\x00\x02\x02\x30"}, {ExpectClose: true}}, "distrusted", nil, "unknown certificate authority"},
 		{s, []step{{Expect: `^220 `}, {SendText: "EHLO \xc3\xa9\xe2\x80\xae\r\n"}, {Expect: `STARTTLS`}, {SendText: "MAIL FROM:<>\r\n"}, {Expect: `^250`}, {Close: true}}, "cleartext", "client", ""},
 		{passed, []step{{Expect: `^220 `}, {SendText: "STARTTLS\r\n"}, {Expect: "^220 "}, {SendHex: "160301"}, {Expect: "^220 "}, {Close: true}}, "passthrough", "client", ""},
 	} {
