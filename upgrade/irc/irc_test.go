@@ -1,6 +1,8 @@
 package irc_test
 
 import (
+	"io"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -41,4 +43,14 @@ func TestCheckCapability(t *testing.T) {
 	} {
 		require.ErrorContains(t, irc.Protocol.CheckCapability(bad), why, bad)
 	}
+}
+
+// Of what a server says before TLS, lines for people are kept: from a server, to nobody in
+// particular, and with nothing in them but text.
+func TestNoticesThatAreKept(t *testing.T) {
+	kept := ":irc NOTICE * :*** Looking up\r\nNOTICE auth :*** Checking\r\n"
+	said := kept + ":a!b@c NOTICE * :a\r\n:a@c NOTICE * :b\r\n:irc NOTICE joe :c\r\n@a=b :irc NOTICE * :d\r\n:irc NOTICE * :\x02e\r\n:irc 670 * :go\r\n"
+	s := dialogue.NewSession(irc.Protocol, new(dialogue.Options), strings.NewReader(said), io.Discard, true)
+	require.NoError(t, irc.Protocol.Request(s))
+	require.Equal(t, kept, string(s.Result().Kept))
 }
