@@ -229,7 +229,8 @@ func (u *Upstream) serve(cx *layer4.Connection, s *watched, next layer4.Handler)
 	}
 	up := startNext(cx, next)
 	defer up.wait(cx)
-	conn, err := upgrade.Request(s.negotiation, up.ours, u.proto, config)
+	u.tellJoined(cx, u.Policy != "optional")
+	conn, err := upgrade.RequestFor(s.negotiation, up.ours, down, u.proto, config)
 	u.expiry.see(conn, err)
 	switch {
 	case err == nil && u.Passthrough:
@@ -240,17 +241,14 @@ func (u *Upstream) serve(cx *layer4.Connection, s *watched, next layer4.Handler)
 	case err == nil:
 		s.negotiated(conn, nil)
 		u.logNegotiated(cx, conn)
+		u.tellJoined(cx, !conn.Outcome().Cleartext)
 		joined := upgrade.ServeUpgraded(down, conn)
 		s.serveJoined(joined, false)
 		up.join(joined, conn)
 		joined.Returned(nil)
 		return nil
 	}
-	err = up.cause(err)
-	s.negotiated(conn, err)
-	s.noteUpstream(err)
-	_ = up.ours.Close() // the upstream need not wait until downstream has been heard
-	return u.reject(down, err, config)
+	return u.failed(s, up, conn, err)
 }
 
 var errNoTLSToPass = errors.New("upgrading upstream: downstream is in plaintext, and passthrough has no TLS to pass")
@@ -290,14 +288,6 @@ func (u *Upstream) passPlaintext(cx *layer4.Connection, down closeWriter, next l
 	up.join(down, up.ours)
 	up.wait(cx)
 	return up.err
-}
-
-// reject ends downstream. One that waits for a ServerHello is not told in plaintext.
-func (u *Upstream) reject(down *prefixconn.Conn, why error, config *upgrade.Config) error {
-	if !u.Passthrough {
-		upgrade.RejectClient(down, u.proto, config, why)
-	}
-	return fmt.Errorf("upgrading upstream: %w", why)
 }
 
 // warn logs what an administrator should change, once for each configuration.

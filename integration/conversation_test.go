@@ -43,7 +43,7 @@ type clearClient struct {
 // An upstreamScript is what a server says that can upgrade.
 type upstreamScript struct {
 	asked   []step // up to the request
-	goAhead string
+	goAhead string // none: the ClientHello follows at once
 	refusal string
 	without []step // one that has no upgrade, up to where it has said so
 }
@@ -88,8 +88,11 @@ func conversationOf(t testing.TB, protocol string) *conversation {
 	}
 	require.Contains(t, c.canary, canary, protocol)
 	c.upstream = upstreamScript{
-		asked: s.steps("server asked", 'S'), goAhead: s.said("server consents"), refusal: s.said("server refuses"),
+		asked: s.steps("server asked", 'S'), refusal: s.said("server refuses"),
 		without: s.steps("server without the upgrade", 'S'),
+	}
+	if session.Has("server consents") {
+		c.upstream.goAhead = s.said("server consents")
 	}
 	return c
 }

@@ -33,6 +33,9 @@ func situation(p *upgrade.Protocol, mode attacks.Mode) dialogue.Situation {
 	if mode.Upgraded && p.Greeting != "" {
 		s.Backend = dialogue.Greeted
 	}
+	if mode.Upgraded && p.HearsClient {
+		s.Client = dialogue.Greeted
+	}
 	return s
 }
 
@@ -40,7 +43,11 @@ func situation(p *upgrade.Protocol, mode attacks.Mode) dialogue.Situation {
 // and without TLS.
 func filtered(p *upgrade.Protocol, mode attacks.Mode, client net.Conn) net.Conn {
 	config := &upgrade.Config{Hostname: "mail.example.com", Optional: mode.Cleartext, PlaintextAuth: mode.Passwords}
-	return upgrade.JoinAs(client, p, config, situation(p, mode))
+	j := upgrade.JoinAs(client, p, config, situation(p, mode))
+	if !mode.Cleartext || mode.Passwords { // or a password inside TLS would be taken for one without
+		j.PretendTLS()
+	}
+	return j
 }
 
 // folder is where the transcripts of a protocol are.

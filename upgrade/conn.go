@@ -44,6 +44,7 @@ type Conn struct {
 	plain       plaintext // what the plaintext phase has left; guarded by both locks below
 	outcome     atomic.Pointer[Outcome]
 	patience    patience
+	forClient   *waitingClient // for whom we ask; nil if nobody is to be told
 
 	mark     []byte       // of the sessions of TLS, if there are further connections
 	sessions sessionCache // the session of TLS that those of a client resume

@@ -1,6 +1,7 @@
 package upgrade_test
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 
@@ -19,6 +20,7 @@ type wire struct {
 	backend lenient.Backend
 	apart   bool // what passes is copied to another buffer than the one that it came in
 
+	hello   bool   // the client begins TLS, with one octet for all of the handshake
 	answers []byte // of the backend, on their way
 	cut     int    // after so many octets of them there is a gap
 	heard   []byte
@@ -42,13 +44,22 @@ func connect(t *testing.T, p *upgrade.Protocol, mode attacks.Mode, quirks lenien
 
 // say has the client say something, and waits for all that comes of it.
 func (w *wire) say(said string) {
-	in := []byte(said)
+	in := w.begun([]byte(said))
 	out := in
 	if w.apart {
 		out = make([]byte, len(in))
 	}
 	w.arrive(out[:w.x.ClientSays(in, out)])
 	w.settle()
+}
+
+// begun is what the client says but for a handshake.
+func (w *wire) begun(said []byte) []byte {
+	if !w.hello || len(said) == 0 {
+		return said
+	}
+	w.hello = false
+	return bytes.TrimPrefix(said, []byte{dialogue.RecordTypeHandshake})
 }
 
 // arrive brings something to the backend.
@@ -64,6 +75,11 @@ func (w *wire) settle() {
 		n := w.x.DeliverToBackend(out)
 		if n == 0 && !w.x.Closed() {
 			n = w.x.ClientSays(nil, out)
+		}
+		if w.x.WantsUpgrade() {
+			behind, _ := w.x.TakeUpgrade()
+			w.hello = true
+			n = w.x.ClientSays(w.begun(behind), out)
 		}
 		w.heard = append(w.heard, w.x.DeliverToClient()...)
 		w.arrive(out[:n])

@@ -28,6 +28,8 @@ type Joined struct {
 	data    *dataService // nil if the protocol has no further connections
 	reply   func(why error) []byte
 
+	pretends bool // as PretendTLS says
+
 	readDirect, writeDirect atomic.Bool // the filter is out of the way
 	spoken                  atomic.Bool // the backend has
 	draining                atomic.Bool // the backend has ended
@@ -109,7 +111,7 @@ func join(c *Conn, s dialogue.Situation) *Joined {
 		filter = c.proto.Join(s)
 	}
 	j := newJoined(c, filter)
-	if c.proto.EarlyDial && filter != nil {
+	if c.proto.EarlyDial && !s.Upgraded && filter != nil {
 		j.awaitUpgrade(s.Cleartext)
 	}
 	return j
@@ -126,7 +128,7 @@ func newJoined(c *Conn, filter dialogue.Filter) *Joined {
 	case j.x.Detached():
 		j.readDirect.Store(true)
 		j.writeDirect.Store(true)
-	case j.x.Awaited() && !c.proto.EarlyDial:
+	case j.x.Awaited():
 		c.patience.begin()
 		j.limits.greeting = time.Now().Add(c.config.negotiationTimeout())
 	default:

@@ -132,11 +132,11 @@ func (j *Joined) timedOut(err error) (n int, why error, done bool) {
 	now := time.Now()
 	passed := func(t time.Time) bool { return !t.IsZero() && !now.Before(t) }
 	switch {
-	case passed(j.limits.plaintext), passed(j.limits.idle):
-		j.endAs(ErrTimeout)
 	case passed(j.limits.greeting):
 		j.limits.greeting = time.Time{}
 		j.x.CloseFor(ErrBackend)
+	case passed(j.limits.plaintext), passed(j.limits.idle):
+		j.endAs(ErrTimeout)
 	case passed(j.limits.drained), passed(j.limits.last):
 		return 0, io.EOF, true
 	case passed(j.limits.caller):

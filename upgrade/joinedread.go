@@ -1,7 +1,6 @@
 package upgrade
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -212,7 +211,7 @@ func (j *Joined) upgradeNow() error {
 	j.upgrading = true
 	j.mu.Unlock()
 	j.conn.negotiatedIn(time.Since(j.begun))
-	err := j.conn.startTLS(context.Background(), behind, goAhead)
+	err := j.beginTLS(behind, goAhead)
 	j.mu.Lock()
 	j.upgrading = false
 	j.endAwait()

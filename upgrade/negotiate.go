@@ -133,6 +133,7 @@ func (c *Conn) playPlaintext(ctx context.Context) error {
 	options.Joined = c.joined
 	options.AdmitUpgrade = c.admitUpgrade
 	s := dialogue.NewSession(c.proto, options, in, c.raw, c.client)
+	defer c.forClient.hear(ctx, s)()
 	begun := time.Now()
 	err := interrupted(ctx, c.negotiate(s, in))
 	c.plain.outcome.NegotiationTime = time.Since(begun)

@@ -3,10 +3,8 @@ package upgrade
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net"
-	"time"
 
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 )
@@ -16,10 +14,17 @@ import (
 // own, since what the server said in plaintext is not to be relied on. What the protocol has
 // kept of it reaches the filter. Whoever made down closes it; up is the caller's, too.
 //
+// If up was made by RequestFor, down is the client that it was made for.
+//
 // If up stays in plaintext, as Config.Optional lets it, the client is joined to it as it is,
 // and hears what it greets with: there is nothing that could be relied on more.
 func ServeUpgraded(down net.Conn, up *Conn) *Joined {
-	c := serving(down, up.proto, up.config)
+	c, client := serving(down, up.proto, up.config), dialogue.Unheard
+	if w := up.forClient; w != nil {
+		if c = w.conn; w.session.Spoken() {
+			client = dialogue.Greeted
+		}
+	}
 	if up.Outcome().Cleartext {
 		return linked(down, up, join(c, dialogue.Situation{Backend: dialogue.Introduced, Cleartext: true, PlaintextAuth: true, Kept: up.plain.kept}))
 	}
@@ -28,7 +33,7 @@ func ServeUpgraded(down net.Conn, up *Conn) *Joined {
 	if up.proto.Greeting != "" {
 		backend = dialogue.Greeted
 	}
-	return linked(down, up, join(c, dialogue.Situation{Backend: backend, Upgraded: true, Kept: up.plain.kept}))
+	return linked(down, up, join(c, dialogue.Situation{Client: client, Backend: backend, Upgraded: true, Kept: up.plain.kept}))
 }
 
 // linked has the further connections of the session go to the backend as its control
@@ -51,28 +56,7 @@ func linked(down net.Conn, up *Conn, j *Joined) *Joined {
 // within two seconds. One that began with TLS, as Config.ImplicitTLS allows, is told
 // nothing.
 func RejectClient(down net.Conn, proto *Protocol, config *Config, why error) {
-	c := serving(down, proto, config)
-	in := &plainReader{Conn: c.raw, ctx: context.Background()}
-	s := dialogue.NewSession(proto, c.config.options(proto), in, c.raw, false)
-	patience, tooMany := c.config.negotiationTimeout(), errors.Is(why, ErrTooManyConnections)
-	switch {
-	case tooMany:
-		patience = drainTimeout
-	case !errors.Is(why, ErrShutdown): // which has words of its own
-		why = dialogue.Unavailable{Cause: why}
-	}
-	_ = in.begin(time.Now().Add(patience))
-	if tooMany {
-		if direct, _ := c.beginsWithTLS(s, in); direct {
-			return
-		}
-	}
-	if proto.Reject != nil {
-		if why = proto.Reject(s, why); why == nil {
-			why = ErrQuit // it has had its answer
-		}
-	}
-	c.refuse(s, why)
+	waiting(down, proto, config).reject(why)
 }
 
 // serving makes the server's side of a connection that stays as it is. It goes by

@@ -31,7 +31,9 @@
 //     on with TLS offered, asks for the upgrade with Exchange.Upgrade at the client's
 //     SSLRequest, and renumbers packets until the login is over. Situation.Cleartext says
 //     whether a client may log in without. The filter has an ErrorReply of its own, which
-//     knows the sequence number. Outwards, Request keeps the greeting for the inner client.
+//     knows the sequence number. Outwards, HearsClient: Request greets the client for whom it
+//     asks in the server's words, and makes the request of what that answers. Behind both,
+//     Exchange.BackendUpgraded says that the password may stay as it is.
 //   - TDS: EarlyDial; the filter makes the go-ahead for Exchange.Upgrade of the backend's
 //     answer. The handshake inside packets needs a transport that the core wraps around the
 //     connection until it is done; that is still to come.

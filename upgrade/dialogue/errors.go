@@ -87,6 +87,16 @@ var (
 	ErrTruncated = errors.New("upgrade: connection ended without close_notify")
 )
 
+// A ClientError is what went wrong with the client for whom a server was to be upgraded,
+// and not with the server.
+type ClientError struct{ Cause error }
+
+// Error implements error.
+func (e ClientError) Error() string { return "client: " + e.Cause.Error() }
+
+// Unwrap returns what went wrong.
+func (e ClientError) Unwrap() error { return e.Cause }
+
 // AsNegotiationError names a read or write error of the plaintext phase.
 func AsNegotiationError(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {

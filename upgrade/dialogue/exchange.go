@@ -53,6 +53,7 @@ type Exchange struct {
 	refused    bool // as Refused says
 
 	upgrade *upgradeRequest
+	secured bool // as BackendUpgraded says
 }
 
 // An upgradeRequest is a filter's wish to begin TLS with the client.
@@ -123,6 +124,13 @@ func (x *Exchange) CloseFor(why error) {
 // now: what the client sent behind them must be the ClientHello if goAhead is nil, or must
 // not be there at all.
 func (x *Exchange) Upgrade(goAhead []byte) { x.upgrade = &upgradeRequest{goAhead} }
+
+// BackendUpgraded reports whether what is passed on to the backend goes over TLS that has
+// been asked for on the way, so that the backend takes it for a client's inside TLS.
+func (x *Exchange) BackendUpgraded() bool { return x.secured }
+
+// SetBackendUpgraded is for whoever upgrades the backend.
+func (x *Exchange) SetBackendUpgraded() { x.secured = true }
 
 // RefusedLogin notes that a client in plaintext has tried to log in, and was refused.
 func (x *Exchange) RefusedLogin() { x.triedLogin = true }

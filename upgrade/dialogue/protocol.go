@@ -26,6 +26,10 @@ type Protocol struct {
 	// once, and the filter that Join makes asks for the upgrade.
 	EarlyDial bool
 
+	// HearsClient reports that Request asks for the upgrade in words of the client for whom
+	// it does: see Session.Client. Nobody else can use such an upgrade.
+	HearsClient bool
+
 	// PlaintextByDefault reports that clients may stay in plaintext unless a configuration
 	// forbids it, since what is said there belongs to the application.
 	PlaintextByDefault bool

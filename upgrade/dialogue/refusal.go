@@ -33,9 +33,10 @@ func (r refusal) Unwrap() error { return r.why }
 // yet: what it said last, and behind that what was not understood.
 func (s *Session) Quote(err error) error {
 	var quoted refusal
+	var client ClientError
 	heard := append(s.last[:len(s.last):len(s.last)], s.buf...)
 	switch {
-	case errors.As(err, &quoted), len(heard) == 0:
+	case errors.As(err, &quoted), errors.As(err, &client), len(heard) == 0:
 		return err
 	case errors.Is(err, ErrRefused), errors.Is(err, ErrMalformed), errors.Is(err, ErrLineTooLong):
 		return Refusal(err, string(heard))

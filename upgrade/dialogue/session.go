@@ -22,6 +22,8 @@ type Session struct {
 	client bool   // we play the client
 	opts   *Options
 
+	forClient *Session // for whom we do, if it is to be heard
+
 	limits                       Limits // without defaults
 	received, commands, refusals int
 
@@ -53,6 +55,14 @@ type Session struct {
 func NewSession(proto *Protocol, opts *Options, in io.Reader, out io.Writer, client bool) *Session {
 	return &Session{in: in, out: out, client: client, opts: opts, limits: opts.Limits.ForProtocol(proto)}
 }
+
+// For has a client's role hear the client for whom it asks.
+func (s *Session) For(client *Session) { s.forClient = client }
+
+// Client is the plaintext phase with the client for whom the upgrade is asked for, in
+// which we are the server; nil if nobody waits. What is read there and not consumed is for
+// the filter. What goes wrong with it is a ClientError.
+func (s *Session) Client() *Session { return s.forClient }
 
 // A Result is what a Session leaves.
 type Result struct {

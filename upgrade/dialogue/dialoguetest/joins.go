@@ -68,6 +68,9 @@ func (j *join) open(p *upgrade.Protocol, upgraded bool) error {
 		if p.Greeting != "" {
 			s.Backend = dialogue.Greeted
 		}
+		if p.HearsClient {
+			s.Client = dialogue.Greeted
+		}
 	}
 	if err := j.configure(p, config, &s); err != nil {
 		return err
@@ -76,6 +79,12 @@ func (j *join) open(p *upgrade.Protocol, upgraded bool) error {
 	j.watched = w
 	w.data.host = cmp.Or(j.Option("data"), "192.0.2.1")
 	j.joined = upgrade.JoinAs(j.client, watching, config, s)
+	if j.outcome != "upgraded" {
+		j.joined.PretendTLS()
+	}
+	if j.has("backend_upgraded") {
+		j.joined.BackendUpgraded()
+	}
 	return nil
 }
 

@@ -102,6 +102,13 @@ func setSituation(config *upgrade.Config, s *dialogue.Situation, name, value str
 	case "not_offered":
 		s.Client, s.Backend, s.Cleartext, s.PlaintextAuth = dialogue.Unheard, dialogue.Introduced, true, true
 		config.TLS.ServerName = "mail.example.com"
+	case "kept":
+		kept, err := strconv.Unquote(value)
+		s.Kept = []byte(kept)
+		return err == nil
+	case "unheard":
+		s.Client = dialogue.Unheard
+	case "backend_upgraded": // for the Joined to say
 	case "heard":
 		heard, err := strconv.Unquote(value)
 		s.Kept = []byte(heard)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -206,6 +207,11 @@ func (d *Dialogue) Option(name string) string {
 		}
 	}
 	return ""
+}
+
+// has reports whether there is an option of the given name.
+func (d *Dialogue) has(name string) bool {
+	return slices.ContainsFunc(d.options, func(option [2]string) bool { return option[0] == name })
 }
 
 // scripted reads the bytes of a line behind the letter for who says them.
