@@ -74,13 +74,8 @@ func setUpProbe(cmd *cobra.Command) {
 	flags.String("server-name", "", "Name to ask for and to verify (default: the host)")
 	flags.String("ca", "", "PEM file with the roots to trust, in place of the system's")
 	flags.Duration("timeout", 10*time.Second, "Time for the whole probe")
-	for _, p := range upgrade.Protocols() {
-		for _, o := range p.Options {
-			if o.Session {
-				continue
-			}
-			flags.String(o.Name, "", fmt.Sprintf("In the %s protocol, %s (default %q)", p.Name, o.Usage, o.Default))
-		}
+	for name, usage := range ownUsages() {
+		flags.String(name, "", usage)
 	}
 	cmd.Args = cobra.ExactArgs(2)
 	cmd.Example = "  caddy starttls-probe smtp mail.example.com:587\n" +
@@ -147,6 +142,21 @@ func newTarget(flags caddycmd.Flags, protocol, address string) (t probe.Target, 
 		t.Roots, err = readRoots(file)
 	}
 	return t, err
+}
+
+// ownUsages has what the options of protocols are for, by name. Protocols may share a name.
+func ownUsages() map[string]string {
+	usages := map[string]string{}
+	for _, p := range upgrade.Protocols() {
+		for _, o := range p.Options {
+			if o.Session {
+				continue
+			}
+			usage := fmt.Sprintf("%s; in the %s protocol, %s (default %q)", usages[o.Name], p.Name, o.Usage, o.Default)
+			usages[o.Name] = strings.TrimPrefix(usage, "; ")
+		}
+	}
+	return usages
 }
 
 // ownOptions are those that belong to one protocol alone, and are set.

@@ -20,8 +20,8 @@ import (
 // Before TLS it answers everything itself and refuses everything but the upgrade,
 // in the protocol's own words; nothing upstream is dialled. After TLS a backend
 // that starts afresh is reconciled with the client, which is past the greeting
-// already. The line protocol is the exception: its plaintext belongs to the
-// application and is passed on at once.
+// already. Protocols that need the backend before the upgrade are the exception: mysql,
+// whose greeting is the backend's, and line, whose plaintext belongs to the application.
 //
 // The first hostname is the server's name in greetings, and its certificate is what
 // a client gets that sends no SNI.

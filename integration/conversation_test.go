@@ -97,6 +97,12 @@ func conversationOf(t testing.TB, protocol string) *conversation {
 	return c
 }
 
+// dialsEarly reports whether a protocol needs the backend before the upgrade.
+func dialsEarly(protocol string) bool {
+	p, err := upgrade.Lookup(protocol)
+	return err == nil && p.EarlyDial
+}
+
 // setUpgrade takes the client's last words for the request.
 func (c *conversation) setUpgrade(t testing.TB, steps []step) {
 	t.Helper()

@@ -109,7 +109,7 @@ func (v *visit) checkDials() error {
 	if !slices.Contains(known, v.BackendDial) {
 		return fmt.Errorf("unknown backend_dial %q", v.BackendDial)
 	}
-	mayDial := v.Protocol == "line" || v.BackendDial == "may_before_tls" || v.policy == "optional" && v.BackendDial != "never" && v.BackendDial != "never_before_tls"
+	mayDial := dialsEarly(v.Protocol) || v.BackendDial == "may_before_tls" || v.policy == "optional" && v.BackendDial != "never" && v.BackendDial != "never_before_tls"
 	if n := v.site.backend.dialled(); n > 0 && !mayDial {
 		return fmt.Errorf("backend was dialled %d times before TLS", n)
 	}

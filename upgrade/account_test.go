@@ -167,6 +167,7 @@ var shutdownWords = map[*Protocol]string{
 	Postgres: "E\x00\x00\x003SFATAL\x00VFATAL\x00C57P01\x00Mserver is shutting down\x00\x00",
 	XMPP:     "<stream:error><system-shutdown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>",
 	Line:     "",
+	MySQL:    "Server shutdown in progress",
 }
 
 // A negotiation that a shutdown ends, or that begins behind it, ends in the protocol's

@@ -11,6 +11,7 @@ import (
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/irc"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/ldap"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/line"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/mysql"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/nntp"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/pop3"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/postgres"
@@ -31,6 +32,7 @@ var (
 	LDAP     = ldap.Protocol
 	Line     = line.Protocol
 	LMTP     = smtp.LMTP
+	MySQL    = mysql.Protocol
 	NNTP     = nntp.Protocol
 	POP3     = pop3.Protocol
 	Postgres = postgres.Protocol
@@ -50,6 +52,7 @@ var protocols = []*Protocol{
 	LDAP,
 	Line,
 	LMTP,
+	MySQL,
 	NNTP,
 	POP3,
 	Postgres,

@@ -48,6 +48,7 @@ var tables = map[string]func() []Row{
 	"irc":      ircRows,
 	"ldap":     ldapRows,
 	"lmtp":     func() []Row { return mailRows("LHLO", "XRCPTFORWARD x") },
+	"mysql":    mysqlRows,
 	"nntp":     nntpRows,
 	"pop3":     pop3Rows,
 	"postgres": postgresRows,
@@ -92,6 +93,8 @@ func Modes(protocol string) []Mode {
 		return tls
 	case "telnet":
 		return append(tls, passwords)
+	case "mysql": // the greeting of which is the backend's in any case
+		return []Mode{tls[0], passwords, plain}
 	case "postgres":
 		return append(tls, plain, Mode{Name: "upgraded", Upgraded: true})
 	case "imap", "pop3", "sieve":

@@ -46,8 +46,7 @@ func Honest(protocol string) []Row {
 			[]string{"CAPABILITY\r\n", "NOOP \"STARTTLS\"\r\n", "NOOP {5+}\r\nhello\r\n", "AUTHENTICATE \"PLAIN\" \"AA\"\r\n", "PUTSCRIPT \"a\" {10+}\r\nSTARTTLS\r\n\r\n"},
 			[]string{"AUTHENTICATE \"PLAIN\"\r\n", "{8+}\r\nAGpvZQBz\r\n", "CAPABILITY\r\n", "LOGOUT\r\n"})
 	case "ldap":
-		bind := ldapMessage(0, "\x01", ldapOperations(0)["bind"])
-		return honest(0, []string{bind, ldapMessage(0, "\x02", ber(0x66, 0, strings.Repeat("x", 70000))), ldapMessage(3, "\x03", "\x42\x00")})
+		return honest(0, []string{ldapMessage(0, "\x01", ldapOperations(0)["bind"]), ldapMessage(0, "\x02", ber(0x66, 0, strings.Repeat("x", 70000))), ldapMessage(3, "\x03", "\x42\x00")})
 	case "xmpp":
 		deep := "<iq type='get' id='1'>" + strings.Repeat("<a>", 6) + startTLS + strings.Repeat("</a>", 6) + "</iq>"
 		return honest(0, []string{xmppHeader, xmppLogin, xmppHeader, deep, "<presence/>", "</stream:stream>"})
@@ -55,6 +54,8 @@ func Honest(protocol string) []Row {
 		return honest(0, []string{"\xff\xfb\x18\xff\xfd\x01", "\xff\xfa\x18\x00x\xff\xff\xff\xf0root\r\n", "a\xff\xffb\r\x00\r\n", strings.Repeat("text\r\n", 3000), "\xff\xfc\x01bye\r\n"})
 	case "xmpp-server":
 		return honest(0, []string{xmppServerHeader, dialback, "<message from='a@peer.example.com' to='b@example.com'><body>x</body></message><iq/>", "</stream:stream>"})
+	case "mysql":
+		return honest(lenient.Bare, mysqlHonest()...)
 	case "postgres":
 		return honest(0, []string{"\x00\x00\x00\x10\x00\x03\x00\x00user\x00a\x00\x00", "p\x00\x00\x00\x0bsecret\x00", "Q\x00\x00\x00\x0cSELECT \x00", "X\x00\x00\x00\x04"})
 	}
