@@ -201,8 +201,8 @@ func reset(conn closeWriter) error {
 	switch c := conn.(type) {
 	case *net.TCPConn:
 		_ = c.SetLinger(0)
-	case interface{ Abort() }:
-		c.Abort()
+	case interface{ Abort(why error) error }:
+		_ = c.Abort(io.ErrUnexpectedEOF)
 	}
 	return conn.Close()
 }

@@ -41,11 +41,10 @@ func (p *Conn) Fail(why error) error { return p.out.end(why) }
 // Close ends both directions.
 func (p *Conn) Close() error { return errors.Join(p.out.end(io.EOF), p.in.end(io.ErrClosedPipe)) }
 
-// Abort ends both directions, so that the other end does not take what has arrived for
-// everything.
-func (p *Conn) Abort() {
-	_ = p.out.end(io.ErrUnexpectedEOF)
-	_ = p.in.end(io.ErrClosedPipe)
+// Abort ends both directions, ours for a reason, so that the other end does not take what has
+// arrived for everything.
+func (p *Conn) Abort(why error) error {
+	return errors.Join(p.out.end(why), p.in.end(io.ErrClosedPipe))
 }
 
 // LocalAddr returns the address that the client has connected to.

@@ -2,6 +2,7 @@ package bufpipe
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -84,6 +85,20 @@ func TestPipeEnds(t *testing.T) {
 	_, err = near.Read(make([]byte, 1))
 	require.ErrorIs(t, err, io.ErrClosedPipe)
 	_, err = near.Write([]byte("after the end"))
+	require.ErrorIs(t, err, io.ErrClosedPipe)
+}
+
+// Who aborts has the other end know why what has arrived is not everything.
+func TestPipeAborts(t *testing.T) {
+	near, far := testPipe(t)
+	_, err := near.Write([]byte("half of a mess"))
+	require.NoError(t, err)
+	why := errors.New("reset")
+	require.NoError(t, near.Abort(why))
+	got, err := io.ReadAll(far)
+	require.Equal(t, "half of a mess", string(got))
+	require.ErrorIs(t, err, why)
+	_, err = far.Write([]byte("too late"))
 	require.ErrorIs(t, err, io.ErrClosedPipe)
 }
 
