@@ -24,13 +24,16 @@ func (e errorText) packet(sequence byte) []byte {
 	return packet(sequence, append(payload, e.message...))
 }
 
+// unavailable is MySQL's ER_SERVER_ISNT_AVAILABLE. MariaDB's clients take the numbers from
+// 2000 to 2999, such as those that MySQL Router sends, for a malformed packet: they are clients'.
+var unavailable = errorText{3168, "HY000", "Server isn't available"}
+
 // tlsUnavailable is said in place of a greeting, since a client that has asked for TLS
 // listens to nothing else.
-var tlsUnavailable = errorText{3168, "HY000", "TLS is not available for now"}
+var tlsUnavailable = errorText{unavailable.code, unavailable.state, "TLS is not available for now"}
 
 // errorPacket words the end of a session. The message for a client in plaintext is that of
-// MySQL with require_secure_transport, the number for a backend that cannot be reached that
-// of MySQL Router.
+// MySQL with require_secure_transport.
 func errorPacket(sequence byte, why error) []byte {
 	e := errorText{1043, "08S01", "Bad handshake"}
 	switch {
@@ -48,7 +51,8 @@ func errorPacket(sequence byte, why error) []byte {
 	case errors.Is(why, dialogue.ErrShutdown):
 		e = errorText{1053, "08S01", "Server shutdown in progress"}
 	case errors.Is(why, dialogue.ErrBackend):
-		e = errorText{2003, "HY000", dialogue.UnavailableText(why, "Can't connect to the MySQL server behind")}
+		e = unavailable
+		e.message = dialogue.UnavailableText(why, "Can't connect to the MySQL server behind")
 	default:
 		return nil
 	}

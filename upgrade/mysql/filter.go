@@ -40,7 +40,8 @@ type filter struct {
 	plugin       string              // that proves now,
 	challenge    [challengeSize]byte // with this
 
-	secret secret
+	secret  secret
+	waiting []byte // a login that is to have the password in it
 }
 
 func newFilter(s dialogue.Situation) dialogue.Filter {
@@ -148,9 +149,15 @@ func (f *filter) logIn(x *dialogue.Exchange, b []byte, size int) int {
 		return len(b)
 	}
 	setTLS(payload, f.upgraded)
+	if f.upgraded && l.wantsKey() && size == len(payload) {
+		f.waiting = payload
+		f.client++
+		f.askForEncrypted(x)
+		return end
+	}
 	f.stage, f.clientRest = proves, int64(headSize+size-end)
 	if l.plugin == sha256Password && f.translates(x) && hasPassword(l.auth) {
-		asking := l.withAuth(payload, sha256WantsKey)
+		asking := l.withAuth(payload, []byte{sha256WantsKey})
 		f.secret.keep(l.auth)
 		clear(b[headSize:end])
 		clear(payload)

@@ -72,10 +72,10 @@ func (l *login) readAuth(payload []byte, common uint32) bool {
 	return true
 }
 
-// withAuth is the payload with an answer of one octet.
-func (l *login) withAuth(payload []byte, answer byte) []byte {
-	edited := append(bytes.Clone(payload[:l.authAt]), 1, answer)
-	return append(edited, payload[l.authEnd:]...)
+// withAuth is the payload with another answer, of less than 251 octets.
+func (l *login) withAuth(payload, answer []byte) []byte {
+	edited := append(bytes.Clone(payload[:l.authAt]), byte(len(answer))) //nolint:gosec // see above
+	return append(append(edited, answer...), payload[l.authEnd:]...)
 }
 
 // setTLS sets or clears the flag that asks a server for TLS.
@@ -117,4 +117,9 @@ func isEncrypted(answer []byte) bool {
 	text, ended := bytes.CutSuffix(answer, []byte{0})
 	isText := ended && !bytes.ContainsFunc(text, func(r rune) bool { return r < ' ' })
 	return len(answer) >= 128 && len(answer)%64 == 0 && !isText
+}
+
+// wantsKey reports whether the answer is a wish for the server's key.
+func (l *login) wantsKey() bool {
+	return l.plugin == sha256Password && len(l.auth) == 1 && l.auth[0] == sha256WantsKey
 }

@@ -177,7 +177,7 @@ func TestPasswordBeyondTheKey(t *testing.T) {
 	s.client(packet(4, strings.Repeat("x", 300)+"\x00"), 100)
 	backend, client := s.backend(packet(4, "\x01"+public))
 	require.Empty(t, backend)
-	require.Contains(t, client, "\xff\xd3\x07#HY000")
+	require.Contains(t, client, "\xff\x60\x0c#HY000")
 	require.Equal(t, byte(5), client[3])
 	require.True(t, s.x.Closed())
 }
@@ -228,6 +228,23 @@ func TestPasswordIsDecrypted(t *testing.T) {
 			require.True(t, s.x.Detached())
 		})
 	}
+}
+
+// So does one that wants the key with its login, which waits for the password then.
+func TestPasswordForTheLoginIsDecrypted(t *testing.T) {
+	s := newSession(t, dialogue.Situation{Upgraded: true, Client: dialogue.Greeted, Kept: []byte(greets)})
+	backend, client := s.client(packet(1, login(begins, "\x01", "sha256_password")), 1)
+	require.Empty(t, backend)
+	require.Equal(t, packet(2, client[4:]), client)
+	block, _ := pem.Decode([]byte(strings.TrimPrefix(client[4:], "\x01")))
+	public, err := x509.ParsePKIXPublicKey(block.Bytes)
+	require.NoError(t, err)
+	encrypted, err := rsa.EncryptOAEP(sha1.New(), rand.Reader, public.(*rsa.PublicKey), []byte(xor("secret\x00", challenge)), nil)
+	require.NoError(t, err)
+	backend, _ = s.client(packet(3, string(encrypted)), 7)
+	require.Equal(t, packet(2, login(asks, "secret\x00", "sha256_password")), backend)
+	_, client = s.backend(packet(3, "\x00\x00\x00\x02\x00\x00\x00"))
+	require.Equal(t, packet(4, "\x00\x00\x00\x02\x00\x00\x00"), client)
 }
 
 // What our key cannot decrypt ends the login.

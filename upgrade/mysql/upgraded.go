@@ -55,7 +55,36 @@ func (f *filter) takeEncrypted(x *dialogue.Exchange) {
 		f.secret.octets = decrypted
 		f.obscure()
 	}
-	f.sendSecret(x)
+	f.sendDecrypted(x)
+}
+
+// askForEncrypted has a client that wants the key with its login have ours.
+func (f *filter) askForEncrypted(x *dialogue.Exchange) {
+	own := ownKey()
+	if own == nil {
+		x.CloseFor(dialogue.ErrBackend)
+		return
+	}
+	f.sendKey(x, own)
+}
+
+// sendDecrypted passes the password on, in the login that waits for it if there is one.
+func (f *filter) sendDecrypted(x *dialogue.Exchange) {
+	if f.waiting == nil {
+		f.sendSecret(x)
+		return
+	}
+	l, ok := parseLogin(f.waiting, f.capabilities)
+	if !ok || len(f.secret.octets) > 250 {
+		x.CloseFor(dialogue.ErrMalformed)
+		return
+	}
+	login := l.withAuth(f.waiting, f.secret.octets)
+	x.ToBackend(packet(f.backend, login))
+	f.backend++
+	clear(login)
+	f.secret.wipe()
+	f.waiting = nil
 }
 
 // sendKey answers a client's wish for the server's key with ours.
