@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,6 +24,7 @@ type conversation struct {
 	inject  string // what an attacker puts behind the request
 	marker  string // in inject, for the backend's eyes
 
+	opening  *opening // nil: everything passes at once behind the upgrade of an upstream
 	refused  refusedClient
 	clear    *clearClient // nil: a client cannot stay in plaintext
 	canary   string
@@ -48,11 +50,23 @@ type upstreamScript struct {
 	without []step // one that has no upgrade, up to where it has said so
 }
 
+// consented is a server up to its go-ahead, if it has one.
+func (u upstreamScript) consented() []step {
+	steps := slices.Clone(u.asked)
+	if u.goAhead != "" {
+		steps = append(steps, step{SendText: u.goAhead})
+	}
+	return steps
+}
+
 const (
 	xmppHeader = "<stream:stream to='example.org' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>"
 	ldapBind   = "\x30\x13\x02\x01\x02\x60\x0e\x02\x01\x03\x04\x05cn=me\x80\x02pw"
 	sslRequest = "\x00\x00\x00\x08\x04\xd2\x16\x2f"
-	startup    = "\x00\x00\x00\x14\x00\x03\x00\x00user\x00alice\x00\x00"
+	mysqlLogin = "\x51\x00\x00\x02" + "\x05\xaa\xbf\x00\x00\x00\x00\x01\x2d" +
+		"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00" +
+		"alice\x00\x14HHHHHHHHHHHHHHHHHHHHmysql_native_password\x00"
+	startup = "\x00\x00\x00\x14\x00\x03\x00\x00user\x00alice\x00\x00"
 )
 
 // A talk reads a protocol's session, each dialogue as steps of one side.
@@ -90,6 +104,11 @@ func conversationOf(t testing.TB, protocol string) *conversation {
 	c.upstream = upstreamScript{
 		asked: s.steps("server asked", 'S'), refusal: s.said("server refuses"),
 		without: s.steps("server without the upgrade", 'S'),
+	}
+	if session.Has("opening") {
+		steps := s.dialogue("opening").Steps
+		require.Len(t, steps, 3, "%s: the opening has what both say, and what the client hears", protocol)
+		c.opening = &opening{string(steps[0].Data), string(steps[1].Data), steps[2].Pattern}
 	}
 	if session.Has("server consents") {
 		c.upstream.goAhead = s.said("server consents")
@@ -155,6 +174,14 @@ func (c *conversation) says() (all string) {
 		all += s.TLSSendText
 	}
 	return all
+}
+
+// saysInPlaintext is what a client says to an upstream that is upgraded for it.
+func (c *conversation) saysInPlaintext() string {
+	if c.opening != nil {
+		return c.opening.client
+	}
+	return c.says()
 }
 
 // said is what is said in a dialogue of one side alone.

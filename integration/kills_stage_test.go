@@ -171,5 +171,8 @@ var killWords = map[string]lastWords{
 	"xmpp": {
 		xmppHeader, "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AGEAYg==</auth>", "<presence><sta", "tus/></presence></stream:stream>",
 	},
+	"mysql": {
+		mysqlLogin, "\x07\x00\x00\x04secret\x00", "\x09\x00\x00\x00\x03SELE", "CT 1\x01\x00\x00\x00\x01",
+	},
 	"line": {"hello\r\nhello\r\n", "more\r\n", "half of a li", "ne\r\nQUIT\r\n"},
 }

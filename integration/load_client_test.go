@@ -204,7 +204,7 @@ func (c *loadClient) stay() error {
 
 // use has a session in plaintext, since TLS is none of the client's business.
 func (c *loadClient) use() error {
-	if err := c.run([]step{{SendText: c.stage.talk.says()}}); err != nil {
+	if err := c.run([]step{{SendText: c.stage.talk.saysInPlaintext()}}); err != nil {
 		return err
 	}
 	return c.end()

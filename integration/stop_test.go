@@ -158,9 +158,9 @@ func stoppingSites(t *testing.T) (sites []*site, servers string, names []string)
 }
 
 // requireGoodbye reads what a client is told, up to the end of the connection. A session of
-// the line protocol is the application's already, and has grace.
+// a protocol that dials early is the backend's already, and has grace.
 func requireGoodbye(p *peer, protocol string) error {
-	if protocol == "line" {
+	if dialsEarly(protocol) {
 		return nil
 	}
 	_ = p.raw.SetReadDeadline(time.Now().Add(2 * time.Second))

@@ -137,7 +137,9 @@ func (u *upgrader) handle(raw *net.TCPConn) {
 	conn, err := u.upgrade(below)
 	if err != nil {
 		_ = raw.Close()
-		u.refused <- err
+		if !u.proto.HearsClient || !errors.Is(err, io.EOF) { // of a client that has not said a word
+			u.refused <- err
+		}
 		return
 	}
 	_ = raw.SetDeadline(time.Now().Add(patience))
@@ -274,7 +276,19 @@ func (j *joint) connect(t testing.TB) (client *net.TCPConn, up *secured) {
 	t.Helper()
 	client = j.dial(t)
 	requireReads(t, client, j.greeting())
-	return client, j.up.next(t)
+	o := j.up.talk.opening
+	if o == nil {
+		return client, j.up.next(t)
+	}
+	j.open(t, client)
+	up = j.up.next(t)
+	if j.up.serve == nil {
+		_, err := io.ReadFull(up, make([]byte, len(o.client)))
+		require.NoError(t, err)
+	}
+	writes(t, up, o.upstream)
+	requireMatches(t, client, o.pattern)
+	return client, up
 }
 
 // requireReads reads as much as is wanted.

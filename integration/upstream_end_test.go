@@ -134,6 +134,7 @@ func TestUpstreamEndsAcrossBothLegs(t *testing.T) {
 				requireOutcome(t, p.tls, end.want)
 				requireEnds(t, p.raw)
 				client := j.dialTLS(t, c.trust(), "mail.example.com")
+				j.open(t, client)
 				require.NoError(t, end.by(j.up.next(t)))
 				requireOutcome(t, client, end.want)
 			})
@@ -153,7 +154,7 @@ func requireOutcome(t testing.TB, from net.Conn, want error) {
 func TestUpstreamClientGoneMeanwhile(t *testing.T) {
 	a := newAuthority(t)
 	var joints []*joint
-	for _, p := range upgrade.Protocols() {
+	for _, p := range passable() { // the others are not upgraded before the client has spoken
 		j := newJoint(t, p.Name, a)
 		j.up = makeUpgrader(t, p.Name, a.server(t, upstreamName))
 		joints = append(joints, j)
@@ -203,6 +204,7 @@ func TestUpstreamSurvivesReload(t *testing.T) {
 	for _, s := range established {
 		rounds(t, s.client, s.up)
 		client := s.dial(t)
+		s.open(t, client)
 		require.Equal(t, "new.example.com", serverNameOf(s.joint.up.next(t)))
 		require.NoError(t, client.Close())
 	}

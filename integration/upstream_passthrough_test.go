@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -54,6 +55,12 @@ func (e *endToEnd) String() string {
 // reach returns the handlers that upgrade to an upstream.
 func (e *endToEnd) reach(address string) string {
 	return fmt.Sprintf("starttls_upstream %s {\npassthrough\n%s\n}\nproxy %s", e.protocol, strings.Join(e.upstreamLines, "\n"), address)
+}
+
+// passable are the protocols of which an upgrade can be left to others: it is not asked for
+// in the client's words.
+func passable() []*upgrade.Protocol {
+	return slices.DeleteFunc(upgrade.Protocols(), func(p *upgrade.Protocol) bool { return p.HearsClient })
 }
 
 // ask is what a client says and hears before its ClientHello.
@@ -121,7 +128,7 @@ func withoutSNI(trust *tls.Config, tenant string) *tls.Config {
 func TestPassthroughReachesTheUpstreamAskedFor(t *testing.T) {
 	fronts := make(map[*endToEnd]map[string]*site)
 	var servers strings.Builder
-	for _, p := range upgrade.Protocols() {
+	for _, p := range passable() {
 		sites := tenantSites(t, p.Name)
 		upstreams := map[string]string{"": sites[endTenants[0]].address}
 		for tenant, s := range sites {
@@ -166,7 +173,7 @@ func (e *endToEnd) requireReaches(t *testing.T, config *tls.Config, sites map[st
 func TestPassthroughLeavesSlowClientsTheirTime(t *testing.T) {
 	var fronts []*endToEnd
 	var servers strings.Builder
-	for _, p := range upgrade.Protocols() {
+	for _, p := range passable() {
 		s := tenantSites(t, p.Name)[endTenants[0]]
 		s.timeout = patience
 		e := newEndToEnd(t, p.Name, map[string]string{endTenants[0]: s.address})
@@ -245,7 +252,7 @@ func TestPassthroughHasNoUpstreamForClientsInClear(t *testing.T) {
 	}
 	var fronts []clear
 	var servers strings.Builder
-	for _, proto := range upgrade.Protocols() {
+	for _, proto := range passable() {
 		protocol := proto.Name
 		if conversationOf(t, protocol).clear == nil {
 			continue

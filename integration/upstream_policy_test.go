@@ -58,7 +58,10 @@ func TestUpstreamOptionalGoesOnInPlaintext(t *testing.T) {
 
 // afresh is a session in plaintext, with the greeting of a backend.
 func (j *joint) afresh() (steps []step) {
-	if j.up.proto.Greeting != "" {
+	switch {
+	case j.up.proto.HearsClient: // inside TLS its words are others
+		return append(steps, j.up.talk.clear.send[0], step{Expect: j.up.talk.clear.some})
+	case j.up.proto.Greeting != "":
 		steps = append(steps, step{Expect: `^.*backend.*\r\n$`})
 	}
 	for _, s := range j.up.talk.use {
@@ -72,6 +75,14 @@ func (j *joint) afresh() (steps []step) {
 func withoutUpgrade(t testing.TB, protocol string) func(net.Conn) error {
 	t.Helper()
 	switch {
+	case protocol == "mysql":
+		greeting := conversationOf(t, protocol).upstream.without[0].SendText
+		return func(conn net.Conn) error {
+			if _, err := io.WriteString(conn, greeting); err != nil {
+				return nil
+			}
+			return serveLeniently(conn, protocol, false)
+		}
 	case servers[protocol] == nil:
 		return func(conn net.Conn) error { return serveLeniently(conn, protocol, true, lenient.Bare) }
 	case protocol == "postgres":
@@ -116,6 +127,11 @@ var refusalReasons = map[string]string{
 	"injects":  "Upstream violated the protocol before TLS",
 }
 
+// refusalsBehindTheRequest are those where TLS follows the request at once.
+var refusalsBehindTheRequest = map[string]string{
+	"refuses": "Upstream violated the protocol before TLS", "leaves": "TLS with upstream failed",
+}
+
 // Any other failure is one under both policies, and the client gets words for it that
 // are none of the upstream's.
 func TestUpstreamRefusalsAreWorded(t *testing.T) {
@@ -151,6 +167,9 @@ func TestUpstreamRefusalsAreWorded(t *testing.T) {
 			require.True(t, ok)
 			if r.protocol() == "line" && r.refusal == "without" {
 				why = refusalReasons["refuses"]
+			}
+			if other, ok := refusalsBehindTheRequest[r.refusal]; ok && r.up.talk.upstream.goAhead == "" {
+				why = other
 			}
 			r.requireWords(t, r.client, "example.org", why)
 			require.NoError(t, r.client.Close())
@@ -229,7 +248,7 @@ func TestUpstreamTimesOut(t *testing.T) {
 	var joints []*joint
 	for _, p := range upgrade.Protocols() {
 		script := conversationOf(t, p.Name).upstream
-		mute := newBackend(t, p.Name, append(script.asked[:len(script.asked):len(script.asked)], step{SendText: script.goAhead}))
+		mute := newBackend(t, p.Name, script.consented())
 		joints = append(joints,
 			newScripted(t, p.Name, full, "negotiation_timeout 500ms"),
 			newScripted(t, p.Name, mute.address(), "handshake_timeout 500ms"),
