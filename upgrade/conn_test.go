@@ -303,7 +303,7 @@ func TestClientOffersOneALPNID(t *testing.T) {
 				}
 				near, far := testkit.TCPPair(t)
 				server, client := Server(near, &Config{TLS: serverTLS}), Client(far, &Config{TLS: clientTLS})
-				client.proto = p
+				client.proto = &Protocol{ALPN: p.ALPN} // and no Settle, which nobody answers
 				mustStartBoth(t, server, client)
 				require.ElementsMatch(t, test.offered, offered)
 			})

@@ -144,7 +144,7 @@ func errorReply(c *Conn, filter dialogue.Filter) func(error) []byte {
 		return f.ErrorReply
 	}
 	rawTLS := c.config.Passthrough && !c.Outcome().Cleartext // in which plaintext has no place any more
-	if c.proto.ErrorReply == nil || rawTLS {
+	if c.proto.ErrorReply == nil || c.proto.Tunnel || rawTLS {
 		return func(error) []byte { return nil }
 	}
 	s := dialogue.NewSession(c.proto, c.config.options(c.proto), nil, nil, false)

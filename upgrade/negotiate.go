@@ -73,6 +73,7 @@ type plaintext struct {
 	outcome      Outcome
 	kept         []byte
 	introduction []byte // TLS makes it void
+	answer       []byte // to be said inside TLS
 	request      int    // the size of a CancelRequest
 	heard        bool   // the peer has said something
 }
@@ -157,7 +158,7 @@ func (p *plaintext) learn(r dialogue.Result) {
 	p.outcome.Hello, p.outcome.ServerName = r.Hello, r.ServerName
 	p.outcome.PlaintextLogin, p.outcome.PlaintextLoginKnown = r.PlaintextLogin, r.PlaintextLoginKnown
 	p.outcome.TriedLogin = r.TriedLogin
-	p.kept, p.introduction = r.Kept, r.Introduction
+	p.kept, p.introduction, p.answer = r.Kept, r.Introduction, r.Answer
 	if p.outcome.CancelRequest = r.CancelRequest; r.CancelRequest {
 		p.request = len(r.Unread)
 	}

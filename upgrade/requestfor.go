@@ -75,7 +75,10 @@ func (w *waitingClient) reject(why error) {
 			return
 		}
 	}
-	if proto := w.conn.proto; proto.Reject != nil {
+	switch proto := w.conn.proto; {
+	case proto.Tunnel && !tooMany:
+		why = ErrQuit // what the client expects is of another protocol
+	case proto.Reject != nil:
 		if why = proto.Reject(w.session, why); why == nil {
 			why = ErrQuit // it has had its answer
 		}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -168,18 +169,45 @@ func rejectionCaseOf(t *testing.T, p *Protocol) rejectionCase {
 	if c, ok := rejectionCases[p]; ok {
 		return c
 	}
-	require.Nil(t, p.Reject, "%s has to hear something first: it needs a case", p.Name)
+	if p.Tunnel {
+		return rejectionCase{hear: func(string, bool) string { return "" }}
+	}
+	say := ""
+	if p.Reject != nil {
+		say = saysWithoutABackend(t, p)
+	}
 	require.NotNil(t, p.ErrorReply, "%s has no words", p.Name)
 	s := dialogue.NewSession(p, &dialogue.Options{Hostname: "up.example.com"}, nil, nil, false)
 	kinds := map[string]error{}
 	for text, causes := range rejectionCauses() {
 		kinds[text] = causes[0]
 	}
-	return rejectionCase{hear: func(text string, _ bool) string {
+	return rejectionCase{say, func(text string, _ bool) string {
 		words := withoutStreamID(string(p.ErrorReply(s, dialogue.Unavailable{Cause: kinds[text]})))
 		require.Contains(t, words, text, p.Name)
 		return words
 	}}
+}
+
+// saysWithoutABackend is what a protocol's session has for a client that is to hear why there
+// is no backend.
+func saysWithoutABackend(t *testing.T, p *Protocol) (says string) {
+	found, err := filepath.Glob("*/testdata/" + p.Name + ".session.txt")
+	require.NoError(t, err)
+	require.Len(t, found, 1, p.Name)
+	text, err := os.ReadFile(found[0])
+	require.NoError(t, err)
+	_, dialogue, ok := strings.Cut(string(text), "\n== no backend\n")
+	require.True(t, ok, p.Name)
+	for line := range strings.Lines(dialogue) {
+		said, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "C:")
+		if !ok {
+			break
+		}
+		says += strings.TrimPrefix(said, " ") + "\r\n"
+	}
+	require.NotEmpty(t, says, "%s has to hear something first", p.Name)
+	return says
 }
 
 // Every kind of failure is worded in every protocol, and nothing else of it is told.

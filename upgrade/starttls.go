@@ -111,6 +111,9 @@ func (c *Conn) handshake(ctx context.Context, stop func() bool, early []byte) er
 	if direct && t.ConnectionState().NegotiatedProtocol == "" {
 		return ErrNoALPN
 	}
+	if err := c.settle(t); err != nil {
+		return err
+	}
 	if err := c.raw.SetDeadline(time.Time{}); err != nil {
 		return err
 	}
@@ -152,6 +155,45 @@ func (c *Conn) shakeHands(ctx context.Context, t *tls.Conn, deadline time.Time) 
 		return os.ErrDeadlineExceeded
 	}
 	return err
+}
+
+// settle does what is left to do inside TLS before anybody reads from it.
+func (c *Conn) settle(t *tls.Conn) error {
+	switch {
+	case c.proto == nil:
+	case !c.client:
+		if c.proto.AnsweredInside {
+			c.line, c.plain.kept = c.plain.kept, nil
+		}
+		return c.answerInside(t)
+	case c.proto.Settle != nil:
+		s := dialogue.NewSession(c.proto, c.config.options(c.proto), t, t, true)
+		err := s.Quote(c.proto.Settle(s))
+		if err == nil && s.Pipelined() {
+			err = ErrPipelined // it would be taken for the answer to what is said next
+		}
+		return settled(err)
+	}
+	return nil
+}
+
+// settled names an error of what comes inside TLS. A server that breaks its protocol there has
+// not done so before TLS, which is what the errors for that would say.
+func settled(err error) error {
+	if err == nil || errors.Is(err, ErrTimeout) || errors.Is(err, ErrRefused) {
+		return err
+	}
+	return fmt.Errorf("%w: behind it: %v", dialogue.ErrHandshake, err) //nolint:errorlint // see above
+}
+
+// answerInside says what has been left to say to a client.
+func (c *Conn) answerInside(t *tls.Conn) error {
+	if len(c.plain.answer) == 0 {
+		return nil
+	}
+	_, err := t.Write(c.plain.answer)
+	c.plain.answer = nil
+	return dialogue.AsNegotiationError(err)
 }
 
 type requestedNameKey struct{}

@@ -24,8 +24,10 @@
 //     with Session.Keep for whoever reads from the upgraded server.
 //   - RDP: Accept keeps the client's connection request without its negotiation. The filter
 //     finds it in Situation.Kept, sends it to the backend first, and swallows the confirm.
-//   - HTTP with Upgrade (RFC 2817): Accept keeps the request; under a policy that requires
-//     the upgrade that is OPTIONS * alone. The backend gets it first, inside TLS.
+//   - HTTP with Upgrade (RFC 2817): the request that asks is answered inside TLS. OPTIONS * is
+//     answered with Session.AnswerInside; another one Accept keeps, and Protocol.AnsweredInside
+//     has the backend read it first. Outwards, Protocol.Settle hears the answer.
+//   - HTTP CONNECT: Protocol.Tunnel, since what is inside TLS is another protocol.
 //   - NBD and VNC: Accept keeps the client's flags, or its choice of a subtype.
 //   - MySQL: EarlyDial, since the greeting has the backend's challenge. The filter passes it
 //     on with TLS offered, asks for the upgrade with Exchange.Upgrade at the client's

@@ -87,6 +87,21 @@ type Protocol struct {
 	// Request plays the client. It returns nil once the server has consented.
 	Request func(*Session) error
 
+	// Tunnel reports that the protocol ends with the upgrade: what is inside TLS is another
+	// one, which we do not know. We have no words there.
+	Tunnel bool
+
+	// Settle plays what is left for a client to do inside TLS before the connection is as if
+	// the server had never been asked, such as to hear its answer to a request that was made
+	// in plaintext. It has the time of the handshake. Nil if there is nothing.
+	Settle func(*Session) error
+
+	// AnsweredInside reports that what a client asks for the upgrade with may be a request of
+	// its own, which is answered inside TLS. What Accept keeps of it with Session.Keep is read
+	// first by whoever reads from the connection then, as if it had come there, and is not for
+	// the filter that Join makes. See Session.AnswerInside for what needs nobody to answer.
+	AnsweredInside bool
+
 	// Resume brings a server that Request has found not to offer the upgrade (ErrNotOffered)
 	// back to where a session begins, on the same connection, so that a client in plaintext
 	// can be joined to it: see Config.Optional. What the server has greeted with is heard

@@ -33,6 +33,7 @@ type Session struct {
 	limited        bool // that was so at any time
 
 	goAhead           []byte
+	answer            []byte // what AnswerInside has left
 	hello, serverName string
 
 	plaintextLogin, loginKnown bool // what a server has said of it
@@ -78,6 +79,7 @@ type Result struct {
 	Kept, Introduction []byte
 
 	GoAhead []byte // not sent yet
+	Answer  []byte // to be said inside TLS
 	Unread  []byte // what has been read and not consumed
 }
 
@@ -86,7 +88,7 @@ func (s *Session) Result() Result {
 	r := Result{
 		Cleartext: s.cleartext, CancelRequest: s.cancelRequest, Hello: s.hello, ServerName: s.serverName,
 		PlaintextLogin: s.plaintextLogin, PlaintextLoginKnown: s.loginKnown, TriedLogin: s.triedLogin,
-		Kept: s.kept, Introduction: s.introduction, GoAhead: s.goAhead, Unread: s.buf,
+		Kept: s.kept, Introduction: s.introduction, GoAhead: s.goAhead, Answer: s.answer, Unread: s.buf,
 	}
 	s.buf = nil
 	return r
@@ -305,6 +307,10 @@ func (s *Session) Granted() bool { return s.goAhead != nil }
 // GoAhead leaves lines as the reply after which TLS starts. They are sent once
 // it is sure that the client waits for them.
 func (s *Session) GoAhead(lines ...string) error { return s.SendGoAhead(CRLF(lines)) }
+
+// AnswerInside leaves what is said first inside TLS, in answer to what the client has asked
+// in plaintext.
+func (s *Session) AnswerInside(p []byte) { s.answer = p }
 
 // SendGoAhead is GoAhead for protocols that are not made of lines.
 func (s *Session) SendGoAhead(p []byte) error {
