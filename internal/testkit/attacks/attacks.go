@@ -44,6 +44,7 @@ func Rows(protocol string) []Row {
 
 var tables = map[string]func() []Row{
 	"ftp":      ftpRows,
+	"http":     httpRows,
 	"imap":     imapRows,
 	"irc":      ircRows,
 	"ldap":     ldapRows,

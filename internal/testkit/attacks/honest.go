@@ -59,7 +59,7 @@ func Honest(protocol string) []Row {
 	case "postgres":
 		return honest(0, []string{"\x00\x00\x00\x10\x00\x03\x00\x00user\x00a\x00\x00", "p\x00\x00\x00\x0bsecret\x00", "Q\x00\x00\x00\x0cSELECT \x00", "X\x00\x00\x00\x04"})
 	}
-	return nil
+	return honestToo(protocol)
 }
 
 func honest(quirks lenient.Quirk, sessions ...[]string) []Row {

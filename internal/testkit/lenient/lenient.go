@@ -79,6 +79,7 @@ const (
 
 var backends = map[string]func(session) Backend{
 	"ftp":      func(s session) Backend { return &ftp{session: s} },
+	"http":     func(s session) Backend { return &http{session: s} },
 	"imap":     func(s session) Backend { return &imap{session: s} },
 	"irc":      func(s session) Backend { return &irc{session: s} },
 	"ldap":     func(s session) Backend { return &ldap{session: s} },
