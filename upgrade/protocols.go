@@ -7,6 +7,7 @@ import (
 
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/ftp"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/http"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/imap"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/irc"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/ldap"
@@ -27,6 +28,7 @@ type Protocol = dialogue.Protocol
 // The protocols, each in a folder of its own.
 var (
 	FTP      = ftp.Protocol
+	HTTP     = http.Protocol
 	IMAP     = imap.Protocol
 	IRC      = irc.Protocol
 	LDAP     = ldap.Protocol
@@ -47,6 +49,7 @@ var (
 // protocols is the table of all protocols, sorted by name.
 var protocols = []*Protocol{
 	FTP,
+	HTTP,
 	IMAP,
 	IRC,
 	LDAP,
