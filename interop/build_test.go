@@ -12,7 +12,7 @@ import (
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	for _, b := range []*build{&caddyBuild, &dnsCaddyBuild, &pebbleBuild} {
+	for _, b := range []*build{&caddyBuild, &dnsCaddyBuild, &mysqlTools, &pebbleBuild} {
 		if b.dir != "" {
 			os.RemoveAll(b.dir)
 		}
