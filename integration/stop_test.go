@@ -273,6 +273,7 @@ func TestStoppingWithUpstreams(t *testing.T) {
 	for _, j := range joints {
 		client := awaitListener(t, j.address)
 		requireReads(t, client, j.greeting())
+		j.open(t, client)
 		_ = j.up.next(t)
 		clients = append(clients, client)
 	}
