@@ -255,10 +255,7 @@ func jointServers(joints []*joint) string {
 
 // greeting is what a client gets before the upstream has said anything.
 func (j *joint) greeting() string {
-	if j.up.proto.Greeting == "" {
-		return ""
-	}
-	return fmt.Sprintf(j.up.proto.Greeting, upstreamName) + "\r\n"
+	return strings.ReplaceAll(j.up.proto.Greeting, "%s", upstreamName)
 }
 
 // dial connects a client.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -58,11 +59,13 @@ func TestUpstreamOptionalGoesOnInPlaintext(t *testing.T) {
 
 // afresh is a session in plaintext, with the greeting of a backend.
 func (j *joint) afresh() (steps []step) {
-	switch {
+	switch greeting := j.up.proto.Greeting; {
 	case j.up.proto.HearsClient: // inside TLS its words are others
 		return append(steps, j.up.talk.clear.send[0], step{Expect: j.up.talk.clear.some})
-	case j.up.proto.Greeting != "":
+	case strings.Contains(greeting, "%s"):
 		steps = append(steps, step{Expect: `^.*backend.*\r\n$`})
+	case greeting != "":
+		steps = append(steps, step{Expect: `(?s)^` + regexp.QuoteMeta(greeting) + `$`}) // it names nobody
 	}
 	for _, s := range j.up.talk.use {
 		s.SendText, s.TLSSendText = s.TLSSendText, ""

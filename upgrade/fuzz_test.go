@@ -197,10 +197,11 @@ func cutPart(data *[]byte, n int) []byte {
 }
 
 func fuzzBackendSays(t *testing.T, x *dialogue.Exchange, part []byte) {
-	detached, want := x.Detached(), string(x.DeliverToClient())+string(part)
+	x.DeliverToClient() // what the filter has left when the client's words had it leave
+	detached := x.Detached()
 	got := x.BackendSays(bytes.Clone(part))
 	if detached {
-		require.Equal(t, want, string(got))
+		require.Equal(t, string(part), string(got))
 	}
 }
 

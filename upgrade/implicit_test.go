@@ -2,8 +2,8 @@ package upgrade
 
 import (
 	"context"
-	"fmt"
 	"io"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -44,7 +44,7 @@ func TestServerOfBothKindsOfClients(t *testing.T) {
 					if implicit {
 						want = greetedBy[p]
 						if want == "" && p.Greeting != "" { // which is pinned in its folder
-							want = fmt.Sprintf(p.Greeting+"\r\n", testHost)
+							want = strings.ReplaceAll(p.Greeting, "%s", testHost)
 						}
 					}
 					require.Equal(t, want, <-heard)

@@ -3,8 +3,8 @@ package upgrade
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"net"
+	"strings"
 
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 )
@@ -86,7 +86,7 @@ func (c *Conn) greeting() []byte {
 	if c.client {
 		name = c.upgradedName()
 	}
-	return fmt.Appendf(nil, c.proto.Greeting+"\r\n", name)
+	return []byte(strings.ReplaceAll(c.proto.Greeting, "%s", name))
 }
 
 // Greet is for software that insists on a greeting, in the protocols that have one in

@@ -120,8 +120,8 @@ type Protocol struct {
 	// there is nothing to reconcile and nothing to keep from either side.
 	Join func(Situation) Filter
 
-	// Greeting is what a server greets with, %s being its name: it does so in plaintext
-	// alone, and whoever is let in after the upgrade may want a greeting, too. Empty
+	// Greeting is what a server greets with, to the octet, %s being its name: it does so in
+	// plaintext alone, and whoever is let in after the upgrade may want a greeting, too. Empty
 	// where the server speaks after the upgrade, or the client speaks first.
 	Greeting string
 

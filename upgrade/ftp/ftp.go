@@ -34,7 +34,7 @@ var Protocol = &dialogue.Protocol{
 	ErrorReply:  errorReply,
 	Resume:      dialogue.ResumesAtOnce, // a refused AUTH changes nothing
 	Join:        newFilter,
-	Greeting:    "220 %s FTP server ready",
+	Greeting:    "220 %s FTP server ready\r\n",
 
 	DataConnections: true,
 	CheckCapability: checkCapability,

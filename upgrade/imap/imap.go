@@ -30,7 +30,7 @@ var Protocol = &dialogue.Protocol{
 	Resume:      dialogue.ResumesAtOnce, // CAPABILITY changes nothing, and has its tagged answer
 	ErrorReply:  errorReply,
 	Join:        newFilter,
-	Greeting:    "* OK %s IMAP4rev1 server ready",
+	Greeting:    "* OK %s IMAP4rev1 server ready\r\n",
 
 	CheckCapability: checkCapability,
 }

@@ -30,7 +30,7 @@ var Protocol = &dialogue.Protocol{
 	Resume:      dialogue.ResumesAtOnce, // CAPABILITIES changes nothing (RFC 3977 section 5.2)
 	ErrorReply:  errorReply,
 	Join:        newFilter,
-	Greeting:    "200 %s NNTP server ready",
+	Greeting:    "200 %s NNTP server ready\r\n",
 }
 
 // accept greets with 200, for which gnutls-cli waits, whether or not the backend lets

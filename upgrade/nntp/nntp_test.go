@@ -12,4 +12,6 @@ import (
 func TestTranscripts(t *testing.T) { dialoguetest.Play(t, nntp.Protocol) }
 
 // A client that is let in after the upgrade hears what one in plaintext hears.
-func TestGreeting(t *testing.T) { require.Equal(t, "200 %s NNTP server ready", nntp.Protocol.Greeting) }
+func TestGreeting(t *testing.T) {
+	require.Equal(t, "200 %s NNTP server ready\r\n", nntp.Protocol.Greeting)
+}

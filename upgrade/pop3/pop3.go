@@ -30,7 +30,7 @@ var Protocol = &dialogue.Protocol{
 	Resume:        dialogue.ResumesAtOnce, // CAPA and STLS leave the AUTHORIZATION state as it was
 	ErrorReply:    errorReply,
 	Join:          newFilter,
-	Greeting:      "+OK %s POP3 server ready",
+	Greeting:      "+OK %s POP3 server ready\r\n",
 
 	CheckCapability: checkCapability,
 }

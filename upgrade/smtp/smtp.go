@@ -33,7 +33,7 @@ var Protocol = &dialogue.Protocol{
 	Resume:      resume,
 	ErrorReply:  errorReply,
 	Join:        func(s dialogue.Situation) dialogue.Filter { return newFilter(s, false) },
-	Greeting:    "220 %s ESMTP",
+	Greeting:    "220 %s ESMTP\r\n",
 
 	CheckCapability: checkCapability,
 	Introduces:      true,
@@ -52,7 +52,7 @@ var LMTP = &dialogue.Protocol{
 	Resume:      resume,
 	ErrorReply:  errorReply,
 	Join:        func(s dialogue.Situation) dialogue.Filter { return newFilter(s, true) },
-	Greeting:    "220 %s LMTP",
+	Greeting:    "220 %s LMTP\r\n",
 
 	CheckCapability: checkCapability,
 	Introduces:      true,
