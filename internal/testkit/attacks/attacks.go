@@ -50,6 +50,7 @@ var tables = map[string]func() []Row{
 	"ldap":     ldapRows,
 	"lmtp":     func() []Row { return mailRows("LHLO", "XRCPTFORWARD x") },
 	"mysql":    mysqlRows,
+	"nbd":      nbdRows,
 	"nntp":     nntpRows,
 	"pop3":     pop3Rows,
 	"postgres": postgresRows,
@@ -100,6 +101,8 @@ func Modes(protocol string) []Mode {
 		return append(tls, plain, Mode{Name: "upgraded", Upgraded: true})
 	case "imap", "pop3", "sieve":
 		return append(tls, passwords)
+	case "nbd":
+		return []Mode{tls[0], plain, tls[1]} // only one that began with TLS says its flags behind it
 	}
 	passwords.Introduction = plain.Introduction
 	return append(tls, plain, passwords)

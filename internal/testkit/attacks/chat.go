@@ -91,3 +91,12 @@ func telnetRows() []Row {
 	}
 	return rows
 }
+
+// ircSessions register, or are refused.
+func ircSessions() []Row {
+	register := "NICK a\r\nUSER a 0 * :a\r\n"
+	return append(honest(0,
+		[]string{"CAP LS 302\r\n", "CAP REQ :multi-prefix\r\nAUTHENTICATE PLAIN\r\n", "CAP END\r\n" + register, "STARTTLS\r\n", "JOIN #a\r\n", "QUIT\r\n"},
+		[]string{"PASS x\r\n" + register + "PRIVMSG #a :\x01ACTION \x02waves\x01\r\nCAP LS\r\n", ":a PRIVMSG #a :STARTTLS\r\n"},
+		[]string{"CAP LS\n:a PING x\n", "FOO \t\x01\r\n"}), honest(lenient.RefuseLogin, []string{"PASS x\r\n" + register, "NICK b\r\n"})...)
+}

@@ -29,12 +29,10 @@ func Honest(protocol string) []Row {
 		return append(honest(0, login, []string{"USER a\r\n", "PASS b\r\n", "STAT\r\n"}), honest(lenient.RefuseLogin, login)...)
 	case "nntp":
 		return honest(0, []string{"CAPABILITIES\r\n", "MODE READER\r\n", "POST\r\n", text, "AUTHINFO USER a\r\n", "AUTHINFO PASS b\r\n", "ARTICLE 1\r\n", "QUIT\r\n"})
+	case "nbd":
+		return honest(0, nbdSession())
 	case "irc":
-		register := "NICK a\r\nUSER a 0 * :a\r\n"
-		return append(honest(0,
-			[]string{"CAP LS 302\r\n", "CAP REQ :multi-prefix\r\nAUTHENTICATE PLAIN\r\n", "CAP END\r\n" + register, "STARTTLS\r\n", "JOIN #a\r\n", "QUIT\r\n"},
-			[]string{"PASS x\r\n" + register + "PRIVMSG #a :\x01ACTION \x02waves\x01\r\nCAP LS\r\n", ":a PRIVMSG #a :STARTTLS\r\n"},
-			[]string{"CAP LS\n:a PING x\n", "FOO \t\x01\r\n"}), honest(lenient.RefuseLogin, []string{"PASS x\r\n" + register, "NICK b\r\n"})...)
+		return ircSessions()
 	case "ftp":
 		return honest(0, []string{"SYST\r\n", "USER a\r\n", "PASS b\r\n", "STAT\r\nHELP\r\n", "CWD \xff\xff\r\n", "QUIT\r\n"})
 	case "imap":

@@ -85,6 +85,7 @@ var backends = map[string]func(session) Backend{
 	"ldap":     func(s session) Backend { return &ldap{session: s} },
 	"lmtp":     func(s session) Backend { return &smtp{session: s, lmtp: true} },
 	"mysql":    func(s session) Backend { return &mysql{session: s} },
+	"nbd":      func(s session) Backend { return &nbd{session: s} },
 	"nntp":     func(s session) Backend { return &nntp{session: s} },
 	"pop3":     func(s session) Backend { return &pop3{session: s} },
 	"postgres": func(s session) Backend { return &postgres{session: s} },
