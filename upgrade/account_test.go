@@ -168,6 +168,7 @@ var shutdownWords = map[*Protocol]string{
 	XMPP:     "<stream:error><system-shutdown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>",
 	Line:     "",
 	MySQL:    "Server shutdown in progress",
+	NBD:      "", // all that a server says is an answer
 }
 
 // A negotiation that a shutdown ends, or that begins behind it, ends in the protocol's

@@ -13,6 +13,7 @@ import (
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/ldap"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/line"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/mysql"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/nbd"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/nntp"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/pop3"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/postgres"
@@ -35,6 +36,7 @@ var (
 	Line     = line.Protocol
 	LMTP     = smtp.LMTP
 	MySQL    = mysql.Protocol
+	NBD      = nbd.Protocol
 	NNTP     = nntp.Protocol
 	POP3     = pop3.Protocol
 	Postgres = postgres.Protocol
@@ -56,6 +58,7 @@ var protocols = []*Protocol{
 	Line,
 	LMTP,
 	MySQL,
+	NBD,
 	NNTP,
 	POP3,
 	Postgres,

@@ -49,11 +49,9 @@ func TestServeUpgradedGreets(t *testing.T) {
 			x := ServeUpgraded(client, newConn(nil, p, config, true))
 			want, ok := greetings[p]
 			if !ok && p.Greeting != "" { // which is pinned in its folder
-				want = p.Greeting + "\r\n"
+				want = p.Greeting
 			}
-			if want != "" {
-				want = fmt.Sprintf(want, name)
-			}
+			want = strings.ReplaceAll(want, "%s", name)
 			got, end := client.take()
 			require.Equal(t, want, got, p.Name)
 			require.False(t, end)
@@ -127,7 +125,10 @@ var rejectionCases = map[*Protocol]rejectionCase{
 	POP3:  {hear: func(text string, _ bool) string { return "-ERR [SYS/TEMP] " + text + "\r\n" }},
 	Sieve: {hear: func(text string, _ bool) string { return "BYE (TRYLATER) \"" + text + "\"\r\n" }},
 	Line:  {hear: func(string, bool) string { return "" }},
-	LDAP:  {ldapHello, func(text string, _ bool) string { return ldapUnavailableTo("\x01", 0x61, text) }},
+	NBD: {nbdHello, func(text string, _ bool) string {
+		return NBD.Greeting + "\x00\x03\xe8\x89\x04Ue\xa9\x00\x00\x00\x07\x80\x00\x00\x07\x00\x00\x00" + string(rune(len(text))) + text
+	}},
+	LDAP: {ldapHello, func(text string, _ bool) string { return ldapUnavailableTo("\x01", 0x61, text) }},
 	XMPP: {hear: func(text string, _ bool) string {
 		return "<?xml version='1.0'?><stream:stream from='up.example.com' id='0123456789' xml:lang='en' " +
 			"xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'><stream:error>" +
@@ -138,6 +139,7 @@ var rejectionCases = map[*Protocol]rejectionCase{
 }
 
 const (
+	nbdHello      = "\x00\x00\x00\x01IHAVEOPT\x00\x00\x00\x07\x00\x00\x00\x06\x00\x00\x00\x00\x00\x00"
 	ldapHello     = "\x30\x0c\x02\x01\x01\x60\x07\x02\x01\x03\x04\x00\x80\x00"
 	postgresHello = "\x00\x00\x00\x14\x00\x03\x00\x00user\x00alice\x00\x00"
 )

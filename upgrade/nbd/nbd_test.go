@@ -1,0 +1,10 @@
+package nbd_test
+
+import (
+	"testing"
+
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue/dialoguetest"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/nbd"
+)
+
+func TestTranscripts(t *testing.T) { dialoguetest.Play(t, nbd.Protocol) }
