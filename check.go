@@ -93,7 +93,7 @@ func (h *Handler) checkTexts() error {
 			}
 		}
 	}
-	return h.proto.CheckOptions(h.Options, false)
+	return h.proto.CheckOptions(h.Options.resolved(caddy.NewReplacer()), false)
 }
 
 // checkText finds what would make two lines of one.

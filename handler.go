@@ -140,7 +140,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	}
 	h.limitClients()
 	if len(h.Hostnames) > 0 {
-		h.config.Hostname = h.Hostnames[0]
+		h.config.Hostname, h.config.Hostnames = h.Hostnames[0], h.Hostnames
 	}
 	if h.Passthrough {
 		return nil
@@ -154,6 +154,7 @@ func (h *Handler) replacePlaceholders() {
 	for _, s := range []*string{&h.Protocol, &h.Greeting} {
 		*s = repl.ReplaceAll(*s, "")
 	}
+	h.Options = h.Options.resolved(repl)
 	h.Hostnames = slices.Clone(h.Hostnames)
 	for i := range h.Hostnames {
 		h.Hostnames[i] = repl.ReplaceAll(h.Hostnames[i], "")

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 )
 
 // protocolOptions are the options of a configuration that belong to one protocol alone, by
@@ -58,6 +59,15 @@ func (o *protocolOptions) set(name string, raw json.RawMessage) error {
 	return nil
 }
 
+// resolved has values in place of placeholders that are known at start, such as {env.NAME}.
+func (o protocolOptions) resolved(repl *caddy.Replacer) protocolOptions {
+	resolved := maps.Clone(o)
+	for name, value := range o {
+		resolved[name] = repl.ReplaceKnown(value, "")
+	}
+	return resolved
+}
+
 // marshalJSON is the reverse of unmarshalJSON.
 func (o protocolOptions) marshalJSON(module any) ([]byte, error) {
 	b, err := json.Marshal(module)
@@ -83,7 +93,7 @@ func (o *protocolOptions) unmarshalCaddyfile(d *caddyfile.Dispenser, protocol st
 	switch {
 	case owner == "" || lookupErr != nil: // which the check will say
 		return owner != "", nil
-	case !slices.Contains(proto.OptionNames(true), name):
+	case !slices.ContainsFunc(proto.Options, func(o dialogue.Option) bool { return o.Name == name }):
 		return true, d.Errf("option %q belongs to protocol %s, not to %q", name, owner, protocol)
 	}
 	value := ""
@@ -101,8 +111,8 @@ func (o *protocolOptions) unmarshalCaddyfile(d *caddyfile.Dispenser, protocol st
 func allOptions() map[string]string {
 	all := map[string]string{}
 	for _, p := range upgrade.Protocols() {
-		for _, name := range p.OptionNames(true) {
-			all[name] = strings.TrimPrefix(all[name]+", "+p.Name, ", ")
+		for _, o := range p.Options {
+			all[o.Name] = strings.TrimPrefix(all[o.Name]+", "+p.Name, ", ")
 		}
 	}
 	return all

@@ -104,6 +104,7 @@ func (u *Upstream) provision(ctx caddy.Context) error {
 	upstream := staticUpstream(ctx, u) // before anything is changed
 	repl := caddy.NewReplacer()
 	u.Protocol, u.Hostname = repl.ReplaceAll(u.Protocol, ""), repl.ReplaceAll(u.Hostname, "")
+	u.Options = u.Options.resolved(repl)
 	if u.TLS == nil {
 		u.TLS = new(reverseproxy.TLSConfig)
 	}
@@ -153,7 +154,7 @@ func (u *Upstream) check() (err error) {
 	if u.proto.Request == nil {
 		return fmt.Errorf("protocol %q cannot be requested from an upstream, only accepted", u.Protocol)
 	}
-	if err := u.proto.CheckOptions(u.Options, true); err != nil {
+	if err := u.proto.CheckOptions(u.Options.resolved(caddy.NewReplacer()), true); err != nil {
 		return err
 	}
 	if u.Hostname != "" {

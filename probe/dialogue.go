@@ -21,6 +21,7 @@ type Utterance struct {
 type eavesdropper struct {
 	net.Conn
 	said    []said
+	secrets []string // which are not shown
 	stopped bool
 }
 
@@ -68,11 +69,21 @@ func (e *eavesdropper) stop() (dialogue []Utterance) {
 		if binary || !utf8.Valid(s.bytes) || bytes.IndexByte(s.bytes, 0) >= 0 {
 			u.Hex = hex.EncodeToString(s.bytes)
 		} else {
-			u.Text = string(s.bytes)
+			u.Text = e.conceal(string(s.bytes))
 		}
 		dialogue = append(dialogue, u)
 	}
 	return dialogue
+}
+
+// conceal takes secrets out of what has been said. The peer may have said them, too.
+func (e *eavesdropper) conceal(text string) string {
+	for _, secret := range e.secrets {
+		if secret != "" {
+			text = strings.ReplaceAll(text, secret, "***")
+		}
+	}
+	return text
 }
 
 func isBinary(r rune) bool { return r < ' ' && !strings.ContainsRune("\r\n\t", r) }

@@ -140,7 +140,7 @@ func (p *prober) upgrade(ctx context.Context, raw net.Conn, r *Report) error {
 		NegotiationTimeout: p.Timeout,
 		HandshakeTimeout:   p.Timeout,
 	}
-	heard := &eavesdropper{Conn: raw}
+	heard := &eavesdropper{Conn: raw, secrets: p.Protocol.Concealed(p.Options)}
 	var conn *upgrade.Conn
 	err := timed(&r.Times.Negotiate, func() (err error) {
 		conn, err = upgrade.Request(ctx, heard, p.Protocol, config)

@@ -32,6 +32,10 @@ type Config struct {
 	// Default: "localhost".
 	Hostname string
 
+	// Hostnames are all names of a server, for protocols in which a client says which one it
+	// wants: in CONNECT it is refused if it names another one. Default: Hostname alone.
+	Hostnames []string
+
 	// Greeting is the text behind the hostname in a server's greeting, for the
 	// protocols that have room for it. Default: the protocol's own.
 	Greeting string
@@ -106,6 +110,7 @@ type Config struct {
 func (c *Config) options(proto *Protocol) *dialogue.Options {
 	o := &dialogue.Options{
 		Hostname:      cmp.Or(c.Hostname, "localhost"),
+		Hostnames:     c.Hostnames,
 		Greeting:      c.Greeting,
 		Capabilities:  c.Capabilities,
 		Optional:      c.Optional,

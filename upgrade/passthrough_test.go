@@ -21,7 +21,7 @@ func askedForTLS(t *testing.T, p *Protocol, accept func(raw net.Conn, config *Co
 	t.Helper()
 	raw, client := memPair()
 	go accept(raw, &Config{Hostname: testHost, Passthrough: true})
-	_, err := Request(context.Background(), client, p, &Config{Hostname: "client.example", Passthrough: true})
+	_, err := Request(context.Background(), client, p, &Config{Hostname: "client.example", Passthrough: true, TLS: &tls.Config{ServerName: testHost, MinVersion: tls.VersionTLS12}})
 	require.NoError(t, err)
 	synctest.Wait()
 	return client

@@ -13,6 +13,7 @@ import (
 // filters know no more of the configuration than this.
 type Options struct {
 	Hostname      string            // our own name
+	Hostnames     []string          // all names of ours; nil for Hostname alone
 	PeerName      string            // for a client: the server's name, as TLS will verify it
 	Greeting      string            // the text behind the hostname, empty for the protocol's own
 	Capabilities  []string          // nil for the protocol's own
@@ -66,27 +67,45 @@ type Option struct {
 	Server  bool                     // of a server alone: of starttls, Accept, Join and NewListener
 	Session bool                     // of what comes behind the negotiation, with a backend: not of the probe
 	Check   func(value string) error // what else is to be checked; nil for nothing
+
+	// Conceal, for a secret, lists the forms in which it is said. No error quotes it, and
+	// the probe does not show any of them.
+	Conceal func(value string) []string
 }
 
 // check finds what is wrong with a value.
 func (o *Option) check(value string) error {
+	shown := fmt.Sprintf("%s %q", o.Name, value)
+	if o.Conceal != nil {
+		shown = o.Name
+	}
 	switch o.Type {
 	case TextOption:
 		if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-			return fmt.Errorf("%s %q: must not contain control characters", o.Name, value)
+			return fmt.Errorf("%s: must not contain control characters", shown)
 		}
 	case DurationOption:
 		if d, err := time.ParseDuration(value); err != nil || d < 0 {
-			return fmt.Errorf("%s %q: must be a duration such as 50ms, and not negative", o.Name, value)
+			return fmt.Errorf("%s: must be a duration such as 50ms, and not negative", shown)
 		}
 	}
 	if o.Check == nil {
 		return nil
 	}
 	if err := o.Check(value); err != nil {
-		return fmt.Errorf("%s %q: %w", o.Name, value, err)
+		return fmt.Errorf("%s: %w", shown, err)
 	}
 	return nil
+}
+
+// Concealed lists what must not be shown of a configuration's options.
+func (p *Protocol) Concealed(own map[string]string) (secrets []string) {
+	for _, o := range p.Options {
+		if value := own[o.Name]; o.Conceal != nil && value != "" {
+			secrets = append(secrets, o.Conceal(value)...)
+		}
+	}
+	return secrets
 }
 
 // CheckOptions finds what is wrong with the options of a configuration that belong to one

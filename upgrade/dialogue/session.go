@@ -97,6 +97,14 @@ func (s *Session) Result() Result {
 // Hostname is our own name.
 func (s *Session) Hostname() string { return s.opts.Hostname }
 
+// Hostnames are all names of ours.
+func (s *Session) Hostnames() []string {
+	if s.opts.Hostnames == nil {
+		return []string{s.opts.Hostname}
+	}
+	return s.opts.Hostnames
+}
+
 // Greeting is the configured greeting text, or else the given one.
 func (s *Session) Greeting(otherwise string) string { return cmp.Or(s.opts.Greeting, otherwise) }
 
