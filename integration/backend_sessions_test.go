@@ -35,6 +35,8 @@ var lineSessions = map[string]func() func(line string) string{
 	"pop3":  func() func(string) string { return new(pop3Session).answer },
 	"sieve": func() func(string) string { return sieveAnswer },
 	"line":  func() func(string) string { return lineAnswer },
+
+	"connect": func() func(string) string { return lineAnswer }, // in the tunnel
 }
 
 // verbOf splits a line into its first word, in upper case, and the rest.

@@ -215,6 +215,7 @@ var servers = map[string]func(net.Conn) error{
 	"pop3":     func(c net.Conn) error { return serveLines(c, "+OK backend ready\r\n", lineSessions["pop3"]()) },
 	"sieve":    func(c net.Conn) error { return serveLines(c, sieveCapabilities, sieveAnswer) },
 	"line":     func(c net.Conn) error { return serveLines(c, "READY\r\n", lineAnswer) },
+	"connect":  func(c net.Conn) error { return serveLines(c, "", lineAnswer) },
 	"xmpp":     serveXMPP,
 	"ldap":     serveLDAP,
 	"postgres": servePostgres,

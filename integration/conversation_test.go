@@ -214,7 +214,7 @@ func TestEveryProtocolHasAConversation(t *testing.T) {
 		}
 		require.NotNil(t, serverOf(t, p.Name))
 	}
-	require.Subset(t, []string{"line", "xmpp", "xmpp-server"}, insist, "who else cannot stay in plaintext?")
+	require.Subset(t, []string{"connect", "line", "xmpp", "xmpp-server"}, insist, "who else cannot stay in plaintext?")
 }
 
 // ask says all of it up to and including the request, and hears the go-ahead.
