@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/connect"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/ftp"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/http"
@@ -28,6 +29,7 @@ type Protocol = dialogue.Protocol
 
 // The protocols, each in a folder of its own.
 var (
+	Connect  = connect.Protocol
 	FTP      = ftp.Protocol
 	HTTP     = http.Protocol
 	IMAP     = imap.Protocol
@@ -50,6 +52,7 @@ var (
 
 // protocols is the table of all protocols, sorted by name.
 var protocols = []*Protocol{
+	Connect,
 	FTP,
 	HTTP,
 	IMAP,
