@@ -74,6 +74,43 @@ func TestRequestGoesOnInPlaintext(t *testing.T) {
 	}
 }
 
+// A reply has any number of lines, also one that refuses. Only a server that does not know
+// EHLO, or does not list STARTTLS, may go on in plaintext.
+func TestRequestReadsWholeReplies(t *testing.T) {
+	const plain, greeting = "250 old.example\r\n", "220-old.example\r\n220 ESMTP\r\n"
+	for name, test := range map[string]struct {
+		ehlo, rset string
+		want       error
+	}{
+		"unknown":             {"500 what\r\n", plain, nil},
+		"unknown, more lines": {"502-5.5.1 what\r\n502-5.5.1 is\r\n502 5.5.1 that\r\n", plain, nil},
+		"bare":                {"500-\r\n500\r\n", plain, nil},
+		"RSET, more lines":    {plain, "250-2.0.0 Ok\r\n250 2.0.0 Ok\r\n", nil},
+		"RSET refused":        {plain, "421 bye\r\n", ErrRefused},
+		"refused":             {"554-no\r\n554 no\r\n", plain, ErrRefused},
+		"refused later":       {"250-old.example\r\n554 no\r\n", plain, ErrRefused},
+		"busy":                {"421-busy\r\n421 busy\r\n", plain, ErrRefused},
+		"no reply":            {"502-what\r\nis that\r\n", plain, ErrMalformed},
+		"two replies":         {"502 what\r\n502 what\r\n", plain, ErrPipelined},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := upstreamConfig()
+			config.Optional = true
+			near, far := testkit.TCPPair(t)
+			go func() {
+				answers := map[string]string{"EHLO": test.ehlo, "RSET": test.rset}
+				_, _ = io.WriteString(far, greeting)
+				for lines := bufio.NewScanner(far); lines.Scan(); {
+					_, _ = io.WriteString(far, answers[lines.Text()[:4]])
+				}
+			}()
+			up, err := Request(t.Context(), near, SMTP, config)
+			require.ErrorIs(t, err, test.want)
+			require.Equal(t, test.want == nil, up.Outcome().Cleartext)
+		})
+	}
+}
+
 // The bounds of the negotiation are those of what makes the server one that starts afresh,
 // too.
 func TestResumeIsBounded(t *testing.T) {

@@ -207,29 +207,35 @@ func resume(s *dialogue.Session) error {
 }
 
 // smtpExpect reads one reply, of any number of lines, and returns their texts. A command
-// that the server does not know (500, 502) is an error of its own; any other code refuses.
+// that the server does not know (500, 502) is an error of its own, for which the whole reply
+// is read: such a server may be asked something else. Any other code refuses.
 func smtpExpect(s *dialogue.Session, want string, unknown error) (texts []string, err error) {
+	var refused error
 	for {
 		line, err := s.ReadLine()
 		if err != nil {
 			return nil, err
 		}
 		code, sep, text, ok := smtpReplyLine(line)
-		if !ok {
+		switch {
+		case !ok:
 			return nil, dialogue.ErrMalformed
-		}
-		switch code {
-		case want:
-		case "500", "502":
-			return nil, dialogue.Refusal(unknown, line)
-		default:
-			return nil, dialogue.Refusal(dialogue.ErrRefused, line)
+		case code != want && refused == nil:
+			refused = smtpRefusal(code, line, unknown)
 		}
 		texts = append(texts, text)
-		if sep == ' ' {
-			return texts, nil
+		if sep == ' ' || errors.Is(refused, dialogue.ErrRefused) {
+			return texts, refused
 		}
 	}
+}
+
+// smtpRefusal is what it means that a server answers a command with a line.
+func smtpRefusal(code, line string, unknown error) error {
+	if code == "500" || code == "502" {
+		return dialogue.Refusal(unknown, line)
+	}
+	return dialogue.Refusal(dialogue.ErrRefused, line)
 }
 
 // smtpReplyLine splits "250-text" and "250 text"; the bare code is a last line.
