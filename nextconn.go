@@ -109,7 +109,11 @@ func (n *nextConn) join(down, up closeWriter) {
 				// A next handler that cannot write does not read either: what the client
 				// has said last may never have room.
 				_ = n.ours.SetWriteDeadline(time.Now().Add(nextTimeout))
-				endAbruptly(down, errors.As(err, new(readError)))
+				cutOff := errors.As(err, new(readError))
+				if joined, ok := down.(*upgrade.Joined); ok && cutOff {
+					joined.BackendFailed(err)
+				}
+				endAbruptly(down, cutOff)
 			}
 		}
 	}

@@ -40,6 +40,33 @@ func TestUpstreamCutsAreResetsInPlaintext(t *testing.T) {
 	})
 }
 
+// The entry of a session says who cut it off, and that it was.
+func TestAccessLogOfUpstreamsCuts(t *testing.T) {
+	j := newJoint(t, "pop3", newAuthority(t))
+	j.lines = append(j.lines, "log")
+	c := serveJoints(t, j)
+	before := 0
+	for name, cut := range cuts {
+		client, up := j.connect(t)
+		writes(t, up, "half of an answ")
+		requireReads(t, client, "half of an answ")
+		require.NoError(t, cut(up), name)
+		_, err := io.Copy(io.Discard, client)
+		require.ErrorIs(t, err, syscall.ECONNRESET, name)
+		entry := c.awaitEntries(before+1, accessOf(""))[before]
+		require.Equal(t, "backend", entry["ended_by"], name)
+		require.Contains(t, entry["error"], "without close_notify", name)
+		before++
+	}
+	client, up := j.connect(t)
+	require.NoError(t, up.Close())
+	requireRest(t, client, "")
+	require.NoError(t, client.Close())
+	entry := c.awaitEntries(before+1, accessOf(""))[before]
+	require.Equal(t, "backend", entry["ended_by"])
+	require.NotContains(t, entry, "error")
+}
+
 // What a client sends over TLS and is cut off does not end properly for an upstream inside
 // TLS, either. What ends with close_notify does.
 func TestClientsCutsReachTheUpstream(t *testing.T) {

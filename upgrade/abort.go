@@ -50,3 +50,7 @@ func (j *Joined) Abort(why error) error {
 	j.account.finish(true, true)
 	return j.conn.Abort()
 }
+
+// BackendFailed notes that what the backend says was cut off, and why. It is for whoever
+// ends the client's connection in another way than by Abort.
+func (j *Joined) BackendFailed(why error) { j.account.end(ByBackend, why) }
