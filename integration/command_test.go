@@ -19,8 +19,9 @@ import (
 // serverWith is an upgrade.Config with a certificate.
 func serverWith(certificate *tls.Certificate) *upgrade.Config {
 	return &upgrade.Config{
-		TLS:      &tls.Config{Certificates: []tls.Certificate{*certificate}},
-		Hostname: "mail.example.com",
+		TLS:       &tls.Config{Certificates: []tls.Certificate{*certificate}},
+		Hostname:  "mail.example.com",
+		Hostnames: []string{"mail.example.com", "127.0.0.1"},
 	}
 }
 

@@ -111,7 +111,7 @@ func makeUpgrader(t testing.TB, protocol string, config *tls.Config) *upgrader {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = ln.Close() })
 	return &upgrader{
-		proto: proto, talk: conversationOf(t, protocol), ln: ln, config: &upgrade.Config{Hostname: "other.example.net", TLS: config},
+		proto: proto, talk: conversationOf(t, protocol), ln: ln, config: &upgrade.Config{Hostname: "other.example.net", Hostnames: []string{"*.example.com", "example.org"}, TLS: config},
 		refused: make(chan error, 1000), secured: make(chan *secured, 1000),
 	}
 }
