@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -108,7 +109,11 @@ func conversationOf(t testing.TB, protocol string) *conversation {
 	if session.Has("opening") {
 		steps := s.dialogue("opening").Steps
 		require.Len(t, steps, 3, "%s: the opening has what both say, and what the client hears", protocol)
-		c.opening = &opening{string(steps[0].Data), string(steps[1].Data), steps[2].Pattern}
+		c.opening = &opening{string(steps[0].Data), string(steps[1].Data), steps[2].Pattern, len(steps[0].Data)}
+		if arrive := s.dialogue("opening").Option("arrive"); arrive != "" {
+			c.opening.arrive, err = strconv.Atoi(arrive)
+			require.NoError(t, err, protocol)
+		}
 	}
 	if session.Has("server consents") {
 		c.upstream.goAhead = s.said("server consents")

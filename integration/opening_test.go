@@ -9,8 +9,12 @@ import (
 )
 
 // An opening is what a client, and the upstream inside TLS, say until everything passes, and
-// the pattern of what the client has heard by then.
-type opening struct{ client, upstream, pattern string }
+// the pattern of what the client has heard by then. Of what the client says the upstream gets
+// as many octets as arrive says.
+type opening struct {
+	client, upstream, pattern string
+	arrive                    int
+}
 
 // open has a client say what it must before the upstream is upgraded.
 func (j *joint) open(t testing.TB, client io.Writer) {

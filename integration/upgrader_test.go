@@ -280,7 +280,7 @@ func (j *joint) connect(t testing.TB) (client *net.TCPConn, up *secured) {
 	j.open(t, client)
 	up = j.up.next(t)
 	if j.up.serve == nil {
-		_, err := io.ReadFull(up, make([]byte, len(o.client)))
+		_, err := io.ReadFull(up, make([]byte, o.arrive))
 		require.NoError(t, err)
 	}
 	writes(t, up, o.upstream)

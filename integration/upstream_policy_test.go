@@ -66,6 +66,8 @@ func (j *joint) afresh() (steps []step) {
 		steps = append(steps, step{Expect: `^.*backend.*\r\n$`})
 	case greeting != "":
 		steps = append(steps, step{Expect: `(?s)^` + regexp.QuoteMeta(greeting) + `$`}) // it names nobody
+	case j.up.talk.opening != nil:
+		steps = append(steps, step{SendText: j.up.talk.opening.client}, step{Expect: j.up.talk.opening.pattern})
 	}
 	for _, s := range j.up.talk.use {
 		s.SendText, s.TLSSendText = s.TLSSendText, ""
