@@ -156,7 +156,7 @@ func TestShutdownOfAClientThatDoesNotRead(t *testing.T) {
 }
 
 // shutdownWords is what a client hears whose negotiation is ended by a shutdown, in
-// protocols where more than that word is wanted.
+// protocols where more than that word is wanted, or that have no words.
 var shutdownWords = map[*Protocol]string{
 	SMTP:     "421 4.3.2 " + testHost + " Service is shutting down, closing transmission channel\r\n",
 	LMTP:     "421 4.3.2 " + testHost + " Service is shutting down, closing transmission channel\r\n",
@@ -169,6 +169,7 @@ var shutdownWords = map[*Protocol]string{
 	Line:     "",
 	MySQL:    "Server shutdown in progress",
 	NBD:      "", // all that a server says is an answer
+	RDP:      rdpDisconnect,
 }
 
 // A negotiation that a shutdown ends, or that begins behind it, ends in the protocol's

@@ -18,6 +18,7 @@ import (
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/nntp"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/pop3"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/postgres"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/rdp"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/sieve"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/smtp"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/telnet"
@@ -42,6 +43,7 @@ var (
 	NNTP     = nntp.Protocol
 	POP3     = pop3.Protocol
 	Postgres = postgres.Protocol
+	RDP      = rdp.Protocol
 	Sieve    = sieve.Protocol
 	SMTP     = smtp.Protocol
 	Telnet   = telnet.Protocol
@@ -65,6 +67,7 @@ var protocols = []*Protocol{
 	NNTP,
 	POP3,
 	Postgres,
+	RDP,
 	Sieve,
 	SMTP,
 	Telnet,

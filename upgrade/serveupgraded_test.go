@@ -136,11 +136,14 @@ var rejectionCases = map[*Protocol]rejectionCase{
 			"<text xmlns='urn:ietf:params:xml:ns:xmpp-streams'>" + text + "</text></stream:error></stream:stream>"
 	}},
 	Postgres: {postgresHello, func(text string, _ bool) string { return postgresUnavailableTo(text) }},
+	RDP:      {rdpHello, func(string, bool) string { return rdpDisconnect }},
 }
 
 const (
 	nbdHello      = "\x00\x00\x00\x01IHAVEOPT\x00\x00\x00\x07\x00\x00\x00\x06\x00\x00\x00\x00\x00\x00"
 	ldapHello     = "\x30\x0c\x02\x01\x01\x60\x07\x02\x01\x03\x04\x00\x80\x00"
+	rdpHello      = "\x03\x00\x00\x13\x0e\xe0\x00\x00\x00\x00\x00\x01\x00\x08\x00\x03\x00\x00\x00"
+	rdpDisconnect = "\x03\x00\x00\x0b\x06\x80\x00\x00\x00\x00\x00"
 	postgresHello = "\x00\x00\x00\x14\x00\x03\x00\x00user\x00alice\x00\x00"
 )
 
