@@ -188,7 +188,21 @@ type site struct {
 // newSite makes one, with a backend that knows the protocol.
 func newSite(t testing.TB, protocol string) *site {
 	t.Helper()
-	return &site{protocol: protocol, talk: conversationOf(t, protocol), address: freeAddress(t), backend: newBackend(t, protocol, nil)}
+	s := &site{protocol: protocol, talk: conversationOf(t, protocol), address: freeAddress(t), backend: newBackend(t, protocol, nil)}
+	if targets, _ := targetLines(protocol); targets != "" {
+		s.lines = []string{targets}
+	}
+	return s
+}
+
+// targetLines are the options of a server and of a client by which the sessions of CONNECT
+// may ask for their host, whatever the server's names are.
+func targetLines(protocol string) (server, client string) {
+	if protocol != "connect" {
+		return "", ""
+	}
+	const target = "mail.example.com:443"
+	return fmt.Sprintf("targets %q", target), "target " + target
 }
 
 // hostnames are the names that the site is for.

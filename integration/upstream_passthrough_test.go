@@ -35,7 +35,8 @@ func newEndToEnd(t testing.TB, protocol string, upstreams map[string]string) *en
 // String is the server as the layer4 option has it. A client of the line protocol is
 // one with TLS from the first byte, since that protocol is upgraded in place.
 func (e *endToEnd) String() string {
-	accept := fmt.Sprintf("starttls %s {\npassthrough\n%s\n}", e.protocol, strings.Join(e.lines, "\n"))
+	targets, _ := targetLines(e.protocol)
+	accept := fmt.Sprintf("starttls %s {\npassthrough\n%s\n%s\n}", e.protocol, targets, strings.Join(e.lines, "\n"))
 	if e.protocol == "line" {
 		accept = ""
 	}
@@ -54,7 +55,8 @@ func (e *endToEnd) String() string {
 
 // reach returns the handlers that upgrade to an upstream.
 func (e *endToEnd) reach(address string) string {
-	return fmt.Sprintf("starttls_upstream %s {\npassthrough\n%s\n}\nproxy %s", e.protocol, strings.Join(e.upstreamLines, "\n"), address)
+	_, target := targetLines(e.protocol)
+	return fmt.Sprintf("starttls_upstream %s {\npassthrough\n%s\n%s\n}\nproxy %s", e.protocol, target, strings.Join(e.upstreamLines, "\n"), address)
 }
 
 // passable are the protocols of which an upgrade can be left to others: it is not asked for
