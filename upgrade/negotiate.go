@@ -120,7 +120,11 @@ func (c *Conn) Negotiate(ctx context.Context) error {
 // playPlaintext plays the plaintext phase, and leaves the connection with the go-ahead
 // exchanged.
 func (c *Conn) playPlaintext(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { _ = c.raw.SetDeadline(longAgo) })
+	cut := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		_ = c.raw.SetDeadline(longAgo)
+		close(cut)
+	})
 	defer stop()
 	c.readMu.Lock()
 	defer c.readMu.Unlock()
@@ -139,8 +143,11 @@ func (c *Conn) playPlaintext(ctx context.Context) error {
 	err := interrupted(ctx, c.negotiate(s, in))
 	c.plain.outcome.NegotiationTime = time.Since(begun)
 	c.publishOutcome()
-	if err == nil && !stop() {
-		err = context.Cause(ctx)
+	if (err == nil || ctx.Err() != nil) && !stop() {
+		<-cut // or it would come later, and cut the last words short
+		if err == nil {
+			err = context.Cause(ctx)
+		}
 	}
 	if err == nil {
 		err = c.raw.SetDeadline(time.Time{})
@@ -274,11 +281,13 @@ func cancelled(err error) bool {
 // refuse says to a client why its session ends, in its protocol's words, unless TLS is
 // what it waits for.
 func (c *Conn) refuse(s *dialogue.Session, why error) {
-	if c.client || c.plain.outcome.ImplicitTLS || peerIsGone(why) || cancelled(why) || errors.Is(why, ErrNotTLS) || errors.Is(why, dialogue.ErrHandshake) {
+	direct := c.plain.outcome.ImplicitTLS // no words, but no reset either where TLS has not begun
+	if c.client || peerIsGone(why) || cancelled(why) || errors.Is(why, ErrNotTLS) || errors.Is(why, dialogue.ErrHandshake) ||
+		direct && !errors.Is(why, ErrTooManyUpgrades) {
 		return
 	}
 	var words []byte
-	if !errors.Is(why, ErrQuit) && c.proto.ErrorReply != nil {
+	if !direct && !errors.Is(why, ErrQuit) && c.proto.ErrorReply != nil {
 		words = c.proto.ErrorReply(s, why)
 	}
 	c.sayLast(words)

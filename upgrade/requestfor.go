@@ -72,6 +72,7 @@ func (w *waitingClient) reject(why error) {
 	_ = w.in.begin(time.Now().Add(patience))
 	if tooMany {
 		if direct, _ := w.conn.beginsWithTLS(w.session, w.in); direct {
+			w.conn.sayLast(nil)
 			return
 		}
 	}

@@ -85,7 +85,7 @@ func (f *filter) request(x *dialogue.Exchange, r *dialogue.HTTPRequest, head []b
 		x.CloseFor(dialogue.ErrPlaintext)
 		return false
 	}
-	kind := isTLS
+	kind := mayBeTLS
 	if f.refuseAuth {
 		kind = func(string) bool { return true }
 	}

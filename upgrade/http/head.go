@@ -2,6 +2,7 @@ package http
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 )
@@ -28,6 +29,12 @@ func isTLS(protocol string) bool {
 	const tls = "TLS/"
 	return len(protocol) > len(tls) && dialogue.EqualASCII(protocol[:len(tls)], tls) ||
 		dialogue.EqualASCII(protocol, tls[:len(tls)-1])
+}
+
+// mayBeTLS reports whether some server may take an upgrade for one to TLS: CUPS looks for TLS/
+// anywhere in the field.
+func mayBeTLS(protocol string) bool {
+	return strings.Contains(dialogue.UpperASCII([]byte(protocol)), "TLS")
 }
 
 func isUpgrade(option string) bool { return dialogue.EqualASCII(option, "upgrade") }
