@@ -115,6 +115,8 @@ var goodbyes = map[string]string{
 	"postgres": `(?s)^E.*C57P01\x00M.*$`,
 	"xmpp":     `<stream:error><system-shutdown [^>]*/></stream:error></stream:stream>$`,
 	"line":     `^READY\r\n$`,
+	"nbd":      `^$`, // all that a server says is an answer
+	"rdp":      `^\x03\x00\x00\x0b\x06\x80\x00{5}$`,
 }
 
 // When a Caddy is stopped, negotiations end in the protocol's words, and sessions go on
