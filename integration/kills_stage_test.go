@@ -132,7 +132,7 @@ func (s *stage) serve(raw net.Conn, config *tls.Config, inside func(net.Conn) ne
 	case "direct":
 		return serveInside(s.proto, inside(tls.Server(raw, config)))
 	case "upgrade":
-		u := &upgrader{proto: s.proto, config: &upgrade.Config{Hostname: "other.example.net", TLS: config}}
+		u := &upgrader{proto: s.proto, config: &upgrade.Config{Hostname: "other.example.net", Hostnames: []string{"*.example.com"}, TLS: config}}
 		conn, err := u.upgrade(raw)
 		if err != nil {
 			return err
