@@ -6,14 +6,13 @@ import (
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 )
 
-// A filter follows a client's requests, and takes upgrades to TLS out of them, which a backend
-// with an upgrade of its own would grant. A client in plaintext that may not send its password
+// A filter follows a client's requests, and takes upgrades out of them: a backend with an
+// upgrade to TLS of its own would grant that. A client in plaintext that may not send its password
 // so is refused with 426 when it does. What servers may read in different ways is refused, and
 // nothing is looked at in what the backend says.
 //
-// The filter leaves when the connection is to become something else than HTTP: with another
-// upgrade, or CONNECT. A client that may not send its password has neither, since what it says
-// then cannot be followed.
+// It never leaves. Behind another upgrade, or CONNECT, the connection might be something else
+// than HTTP or not, as the backend decides, so neither gets there.
 type filter struct {
 	refuseAuth bool
 
@@ -84,22 +83,17 @@ func (f *filter) request(x *dialogue.Exchange, r *dialogue.HTTPRequest, head []b
 		}
 		x.CloseFor(dialogue.ErrPlaintext)
 		return false
+	case r.Method == "CONNECT":
+		x.CloseFor(dialogue.ErrMalformed)
+		return false
 	}
-	kind := mayBeTLS
-	if f.refuseAuth {
-		kind = func(string) bool { return true }
-	}
-	fields, others := withoutUpgrades(r, kind)
 	if r.Has("Upgrade") {
-		head = fields.Head(requestLine(r))
+		head = inside(r)
 	}
 	x.ToBackend(head)
 	f.asked, f.body = true, length
 	if chunked {
 		f.chunks = new(dialogue.HTTPChunks)
-	}
-	if others || r.Method == "CONNECT" {
-		x.Detach()
 	}
 	return true
 }

@@ -2,7 +2,6 @@ package http
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 )
@@ -31,28 +30,11 @@ func isTLS(protocol string) bool {
 		dialogue.EqualASCII(protocol, tls[:len(tls)-1])
 }
 
-// mayBeTLS reports whether some server may take an upgrade for one to TLS: CUPS looks for TLS/
-// anywhere in the field.
-func mayBeTLS(protocol string) bool {
-	return strings.Contains(dialogue.UpperASCII([]byte(protocol)), "TLS")
-}
-
 func isUpgrade(option string) bool { return dialogue.EqualASCII(option, "upgrade") }
 
 // without returns the elements that are not of a kind.
 func without(elements []string, of func(string) bool) []string {
 	return slices.DeleteFunc(slices.Clone(elements), of)
-}
-
-// withoutUpgrades returns the fields without the upgrades of a kind, and reports whether there
-// are others left.
-func withoutUpgrades(r *dialogue.HTTPRequest, of func(string) bool) (fields dialogue.HTTPFields, others bool) {
-	left := without(r.List("Upgrade"), of)
-	fields = r.WithList("Upgrade", left)
-	if len(left) == 0 {
-		fields = fields.WithList("Connection", without(fields.List("Connection"), isUpgrade))
-	}
-	return fields, len(left) > 0
 }
 
 func requestLine(r *dialogue.HTTPRequest) string {

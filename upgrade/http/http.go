@@ -107,7 +107,7 @@ func grant(s *dialogue.Session, r *dialogue.HTTPRequest) error {
 	return s.GoAhead(switching, "Connection: Upgrade", upgradeTo, "")
 }
 
-// inside is a request as it is asked once more, inside TLS.
+// inside is a request as it is asked inside TLS: without any upgrade.
 func inside(r *dialogue.HTTPRequest) []byte {
 	fields := r.WithList("Upgrade", nil)
 	return fields.WithList("Connection", without(fields.List("Connection"), isUpgrade)).Head(requestLine(r))
