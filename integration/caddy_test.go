@@ -46,7 +46,11 @@ type instance struct {
 // newInstance makes a place for a Caddy's storage and log.
 func newInstance(t *testing.T) *instance {
 	t.Helper()
-	dir := t.TempDir()
+	// Not t.TempDir: certmagic may still write there when Caddy has stopped, and then that
+	// would fail the test.
+	dir, err := os.MkdirTemp("", "caddy") //nolint:usetesting // see above
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	t.Setenv("XDG_DATA_HOME", dir)
 	t.Setenv("XDG_CONFIG_HOME", dir)
 	return &instance{t: t, dir: dir}
