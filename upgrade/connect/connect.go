@@ -114,22 +114,18 @@ func request(s *dialogue.Session) error {
 	if err := s.Send(ask.Head("CONNECT " + where + " HTTP/1.1")); err != nil {
 		return err
 	}
-	for {
-		r, err := s.ReadHTTPResponse()
-		switch {
-		case err != nil:
-			return err
-		case r.Status == 101:
-			return dialogue.ErrMalformed
-		case r.Status < 200:
-			continue
-		case r.Status < 300: // of which a length says nothing
-			return nil
-		case r.Status == 405, r.Status == 501: // no proxy
-			return dialogue.Refusal(dialogue.ErrNotOffered, r.Line)
-		}
-		return dialogue.Refusal(dialogue.ErrRefused, r.Line)
+	r, err := s.ReadHTTPResponse()
+	switch {
+	case err != nil:
+		return err
+	case r.Status == 101:
+		return dialogue.ErrMalformed
+	case r.Status < 300: // of which a length says nothing
+		return nil
+	case r.Status == 405, r.Status == 501: // no proxy
+		return dialogue.Refusal(dialogue.ErrNotOffered, r.Line)
 	}
+	return dialogue.Refusal(dialogue.ErrRefused, r.Line)
 }
 
 func errorReply(_ *dialogue.Session, why error) []byte {

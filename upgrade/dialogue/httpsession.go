@@ -11,8 +11,16 @@ import (
 // as a command. A ClientHello in its place is ErrMalformed.
 func (s *Session) ReadHTTPRequest() (*HTTPRequest, error) { return readHTTP(s, CutHTTPRequest) }
 
-// ReadHTTPResponse reads the head of a response of HTTP/1.
-func (s *Session) ReadHTTPResponse() (*HTTPResponse, error) { return readHTTP(s, CutHTTPResponse) }
+// ReadHTTPResponse reads the head of a response of HTTP/1. It skips interim ones (1xx), but
+// for 101, behind which there is no other (RFC 9110 section 15.2).
+func (s *Session) ReadHTTPResponse() (*HTTPResponse, error) {
+	for {
+		r, err := readHTTP(s, CutHTTPResponse)
+		if err != nil || r.Status == 101 || r.Status >= 200 {
+			return r, err
+		}
+	}
+}
 
 func readHTTP[H any](s *Session, cut func([]byte) (*H, int, error)) (*H, error) {
 	for seen := 0; ; {

@@ -16,17 +16,14 @@ func request(s *dialogue.Session) error {
 	if err := s.Send(ask.Head("OPTIONS * HTTP/1.1")); err != nil {
 		return err
 	}
-	for {
-		r, err := s.ReadHTTPResponse()
-		switch {
-		case err != nil:
-			return err
-		case r.Status == 101:
-			return consent(r)
-		case r.Status >= 200:
-			return noConsent(s, r)
-		}
+	r, err := s.ReadHTTPResponse()
+	switch {
+	case err != nil:
+		return err
+	case r.Status == 101:
+		return consent(r)
 	}
+	return noConsent(s, r)
 }
 
 // consent checks a 101. What else it switches to is what is spoken inside TLS.
@@ -63,20 +60,16 @@ func noConsent(s *dialogue.Session, r *dialogue.HTTPResponse) error {
 // settle hears the answer to the request inside TLS, whatever it is. A server that closes the
 // connection behind it cannot be used.
 func settle(s *dialogue.Session) error {
-	for {
-		r, err := s.ReadHTTPResponse()
-		switch {
-		case err != nil:
-			return err
-		case r.Status == 101:
-			return dialogue.ErrMalformed
-		case r.Status < 200:
-			continue
-		case closes(r):
-			return dialogue.Refusal(dialogue.ErrRefused, r.Line)
-		}
-		return s.SkipHTTPBody(r)
+	r, err := s.ReadHTTPResponse()
+	switch {
+	case err != nil:
+		return err
+	case r.Status == 101:
+		return dialogue.ErrMalformed
+	case closes(r):
+		return dialogue.Refusal(dialogue.ErrRefused, r.Line)
 	}
+	return s.SkipHTTPBody(r)
 }
 
 // closes reports whether the server closes the connection behind a response (RFC 9112 section 9.3).
