@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
@@ -120,11 +121,7 @@ func (c *Conn) Negotiate(ctx context.Context) error {
 // playPlaintext plays the plaintext phase, and leaves the connection with the go-ahead
 // exchanged.
 func (c *Conn) playPlaintext(ctx context.Context) error {
-	cut := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		_ = c.raw.SetDeadline(longAgo)
-		close(cut)
-	})
+	stop := c.interruptWith(ctx)
 	defer stop()
 	c.readMu.Lock()
 	defer c.readMu.Unlock()
@@ -143,11 +140,8 @@ func (c *Conn) playPlaintext(ctx context.Context) error {
 	err := interrupted(ctx, c.negotiate(s, in))
 	c.plain.outcome.NegotiationTime = time.Since(begun)
 	c.publishOutcome()
-	if (err == nil || ctx.Err() != nil) && !stop() {
-		<-cut // or it would come later, and cut the last words short
-		if err == nil {
-			err = context.Cause(ctx)
-		}
+	if (err == nil || ctx.Err() != nil) && !stop() && err == nil { // after stop, nothing cuts last words short
+		err = context.Cause(ctx)
 	}
 	if err == nil {
 		err = c.raw.SetDeadline(time.Time{})
@@ -157,6 +151,24 @@ func (c *Conn) playPlaintext(ctx context.Context) error {
 		c.spoil(withLimit(s, err))
 	}
 	return c.Err()
+}
+
+// interruptWith has the end of ctx interrupt whatever waits for the connection below. stop ends
+// that, and reports whether ctx has interrupted nothing. When stop has returned, an
+// interruption does not come any more. It may be called more than once.
+func (c *Conn) interruptWith(ctx context.Context) (stop func() bool) {
+	interrupted := make(chan struct{})
+	end := context.AfterFunc(ctx, func() {
+		_ = c.raw.SetDeadline(longAgo)
+		close(interrupted)
+	})
+	return sync.OnceValue(func() bool {
+		if end() {
+			return true
+		}
+		<-interrupted
+		return false
+	})
 }
 
 // learn keeps what a session has found out.

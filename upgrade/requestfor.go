@@ -45,7 +45,7 @@ func (w *waitingClient) hear(ctx context.Context, s *dialogue.Session) (done fun
 	}
 	s.For(w.session)
 	w.in.ctx, w.in.idle = ctx, w.conn.config.Limits.Idle
-	stop := context.AfterFunc(ctx, func() { _ = w.conn.raw.SetDeadline(longAgo) })
+	stop := w.conn.interruptWith(ctx)
 	_ = w.in.begin(time.Now().Add(w.conn.config.negotiationTimeout())) // or the first read fails
 	return func() {
 		w.conn.raw.Unread(w.session.Result().Unread)

@@ -30,7 +30,7 @@ func (c *Conn) StartTLS(ctx context.Context) error { return c.startTLS(ctx, nil,
 // startTLS is StartTLS with what has been read from the connection elsewhere, and
 // with the go-ahead to send if all is well.
 func (c *Conn) startTLS(ctx context.Context, read, goAhead []byte) error {
-	stop := context.AfterFunc(ctx, func() { _ = c.raw.SetDeadline(longAgo) })
+	stop := c.interruptWith(ctx)
 	defer stop()
 	c.readMu.Lock()
 	defer c.readMu.Unlock()
