@@ -1,7 +1,6 @@
 package interop
 
 import (
-	"bufio"
 	"encoding/json"
 	"io"
 	"net"
@@ -60,21 +59,9 @@ func (c *caddyServer) sessions() (entries []sessionEntry) {
 // greetingBackend greets, and waits for the end.
 func greetingBackend(t testing.TB, greeting string) (addr string) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				_, _ = io.WriteString(conn, greeting)
-				_, _ = io.Copy(io.Discard, bufio.NewReader(conn))
-			}()
-		}
-	}()
-	return ln.Addr().String()
+	return serveEach(t, func(conn net.Conn) {
+		defer conn.Close()
+		_, _ = io.WriteString(conn, greeting)
+		_, _ = io.Copy(io.Discard, conn)
+	})
 }

@@ -24,19 +24,7 @@ func startPonger(t testing.TB) string {
 // startReplier runs an application that answers each line until it is QUIT.
 func startReplier(t testing.TB, reply func(line string) string) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go replyTo(conn, reply)
-		}
-	}()
-	return ln.Addr().String()
+	return serveEach(t, func(conn net.Conn) { replyTo(conn, reply) })
 }
 
 func replyTo(conn net.Conn, reply func(line string) string) {

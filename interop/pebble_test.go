@@ -121,19 +121,7 @@ func (a *acmeServer) policy(t testing.TB) string {
 // startQuitter runs an SMTP server with which one can do nothing but quit.
 func startQuitter(t testing.TB) (addr string) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go quitter(conn)
-		}
-	}()
-	return ln.Addr().String()
+	return serveEach(t, quitter)
 }
 
 func quitter(conn net.Conn) {

@@ -15,21 +15,12 @@ import (
 // countingBackend accepts connections, says nothing, and counts.
 func countingBackend(t testing.TB) (addr string, connections func() int64) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	t.Cleanup(func() { ln.Close() })
 	var count atomic.Int64
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			count.Add(1)
-			conn.Close()
-		}
-	}()
-	return ln.Addr().String(), count.Load
+	addr = serveEach(t, func(conn net.Conn) {
+		count.Add(1)
+		conn.Close()
+	})
+	return addr, count.Load
 }
 
 // plainConn is a client that does not upgrade.

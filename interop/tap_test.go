@@ -36,18 +36,11 @@ func startTerminator(t testing.TB, ca *authority, server string) string {
 }
 
 func tapOn(t testing.TB, ln net.Listener, server string) *tap {
-	t.Cleanup(func() { ln.Close() })
 	tap := &tap{addr: ln.Addr().String()}
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			tap.dialled.Add(1)
-			go tap.pass(conn, server)
-		}
-	}()
+	serveOn(t, ln, func(conn net.Conn) {
+		tap.dialled.Add(1)
+		tap.pass(conn, server)
+	})
 	return tap
 }
 

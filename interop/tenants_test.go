@@ -68,16 +68,7 @@ func relay(t testing.TB, socket, addr string) {
 	t.Helper()
 	ln, err := net.Listen("unix", socket)
 	require.NoError(t, err)
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			near, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go relayConn(near.(*net.UnixConn), addr)
-		}
-	}()
+	serveOn(t, ln, func(near net.Conn) { relayConn(near.(*net.UnixConn), addr) })
 }
 
 func relayConn(near *net.UnixConn, addr string) {
