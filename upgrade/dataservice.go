@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -208,32 +209,20 @@ func (d *dataService) takeUp(o *dataOffer, conn closeWriter) bool {
 func (d *dataService) done(t *transfer) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for i := range d.transfers {
-		if d.transfers[i] == t {
-			d.transfers = append(d.transfers[:i:i], d.transfers[i+1:]...)
-			return
-		}
-	}
+	d.transfers = slices.DeleteFunc(d.transfers, func(other *transfer) bool { return other == t })
 }
 
 // controlOver notes that the control connection has ended, in one direction at least. An
 // offer is withdrawn. What is on the way still arrives: the backend has ended its
-// connection, or is about to. Nil has nothing to end.
-func (d *dataService) controlOver() {
-	if d == nil {
-		return
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.over = true
-	d.withdraw()
-	for _, t := range d.transfers {
-		t.hurry()
-	}
-}
+// connection, or is about to.
+func (d *dataService) controlOver() { d.finish((*transfer).hurry) }
 
 // shutdown ends everything by then.
-func (d *dataService) shutdown(until time.Time) {
+func (d *dataService) shutdown(until time.Time) { d.finish(func(t *transfer) { t.endBy(until) }) }
+
+// finish begins nothing new, and does what is to be done with each transfer that is in use.
+// Nil has none.
+func (d *dataService) finish(each func(*transfer)) {
 	if d == nil {
 		return
 	}
@@ -242,7 +231,7 @@ func (d *dataService) shutdown(until time.Time) {
 	d.over = true
 	d.withdraw()
 	for _, t := range d.transfers {
-		t.endBy(until)
+		each(t)
 	}
 }
 

@@ -75,16 +75,10 @@ func (f *filter) FromClient(x *dialogue.Exchange, b []byte) int {
 		x.ToBackend(b)
 		return len(b)
 	}
-	r, size, err := cutRequest(b)
-	switch {
-	case err != nil:
-		x.CloseFor(err)
-		return len(b)
-	case size > 0:
+	return takeRequest(x, b, func(r connectionRequest) {
 		f.request, f.requested = r.routed, r.protocols
 		x.ToBackend(r.routed)
-	}
-	return size
+	})
 }
 
 // FromBackend implements Filter.
@@ -137,6 +131,20 @@ func cutPDU(b []byte) (int, error) {
 	return size, err
 }
 
+// takeRequest has a client's connection request taken, once it has all come, and returns how
+// much of b is done with. What is none ends the session.
+func takeRequest(x *dialogue.Exchange, b []byte, take func(connectionRequest)) int {
+	r, size, err := cutRequest(b)
+	switch {
+	case err != nil:
+		x.CloseFor(err)
+		return len(b)
+	case size > 0:
+		take(r)
+	}
+	return size
+}
+
 // cutRequest is cutPDU for a Connection Request.
 func cutRequest(b []byte) (r connectionRequest, size int, err error) {
 	if size, err = cutPDU(b); err == nil && size > 0 {
@@ -162,16 +170,10 @@ func (f *inside) FromClient(x *dialogue.Exchange, b []byte) int {
 		x.ToBackend(b)
 		return len(b)
 	}
-	r, size, err := cutRequest(b)
-	switch {
-	case err != nil:
-		x.CloseFor(err)
-		return len(b)
-	case size > 0:
+	return takeRequest(x, b, func(r connectionRequest) {
 		f.requested, f.confirmed = r.protocols, true
 		x.ToClient(f.confirm)
-	}
-	return size
+	})
 }
 
 // ErrorReply words the end of a session.
