@@ -55,6 +55,10 @@ var floodWords = map[string]floodWord{
 	"postgres": {"p\x00\x00\x00\x05\x00", "R\x00\x00\x00\x0c\x00\x00\x00\x05salt"},
 	"xmpp":     {"<presence/>", " "},
 	"line":     {"PING\r\n", "PONG\r\n"},
+
+	// What its conversation says is an element in an element in an element, all of which
+	// the lenient server has to remember.
+	"xmpp-server": {"<presence/>", " "},
 }
 
 // Ways of a backend to take a flood.
@@ -153,6 +157,8 @@ func (s *floodStage) connect(t testing.TB) *flooded {
 	if s.upgrades() {
 		c := s.talk
 		require.NoError(t, f.client.run(append(append(c.ask(), step{StartTLS: true}), c.use...)), s)
+	} else if s.proto.HearsClient {
+		writes(t, raw, s.talk.opening.client)
 	}
 	select {
 	case f.backend = <-s.inside:
