@@ -3,6 +3,7 @@ package l4starttls_test
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -24,10 +25,19 @@ var fence = regexp.MustCompile("(?ms)^```([a-z]*)(?: needs ([a-z._]+))?\n(.*?)^`
 func documents(t *testing.T) []string {
 	files, err := filepath.Glob("examples/*/README.md")
 	require.NoError(t, err)
-	guides, err := filepath.Glob("docs/*.md")
-	require.NoError(t, err)
-	require.NotEmpty(t, guides)
-	return append(append(files, guides...), "README.md")
+	return append(append(files, guides(t)...), "README.md")
+}
+
+// guides are the Markdown files below docs.
+func guides(t *testing.T) (files []string) {
+	require.NoError(t, filepath.WalkDir("docs", func(path string, _ fs.DirEntry, err error) error {
+		if filepath.Ext(path) == ".md" {
+			files = append(files, path)
+		}
+		return err
+	}))
+	require.NotEmpty(t, files)
+	return files
 }
 
 // Every configuration that is shown is valid. What comes with another plugin is named, and
@@ -87,7 +97,7 @@ func requireModule(t *testing.T, id string) {
 func TestDocumentedGo(t *testing.T) {
 	examples, err := os.ReadFile("upgrade/example_test.go")
 	require.NoError(t, err)
-	for _, block := range blocks(t, "README.md") {
+	for _, block := range append(blocks(t, "README.md"), blocks(t, "docs/library.md")...) {
 		if block.language != "go" {
 			continue
 		}
