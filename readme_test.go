@@ -111,7 +111,9 @@ var protocolTable = regexp.MustCompile(`(?s)(<!-- protocols:[^>]*-->\n).*(<!-- /
 
 // The tables have a row for every protocol, made of what the protocol says of itself.
 func TestDocumentedProtocols(t *testing.T) {
-	for file, rows := range map[string]string{"README.md": protocolRows(t), "docs/limits.md": messageRows()} {
+	for file, rows := range map[string]string{
+		"README.md": protocolRows(t), "docs/limits.md": messageRows(), "docs/protocols/README.md": pageRows(t),
+	} {
 		document, err := os.ReadFile(file)
 		require.NoError(t, err)
 		require.Len(t, protocolTable.FindAll(document, -1), 1, file)
