@@ -69,18 +69,17 @@ var probeStatus = map[string]int{
 // setUpProbe has the flags of the command.
 func setUpProbe(cmd *cobra.Command) {
 	flags := cmd.Flags()
+	flags.SetNormalizeFunc(withHyphens)
 	flags.Bool("json", false, "Print one JSON object")
 	flags.Bool("insecure", false, "Exit with 0 even if the certificate does not verify")
 	flags.String("server-name", "", "Name to ask for and to verify (default: the host)")
 	flags.String("ca", "", "PEM file with the roots to trust, in place of the system's")
 	flags.Duration("timeout", 10*time.Second, "Time for the whole probe")
-	for name, usage := range ownUsages() {
-		flags.String(name, "", usage)
-	}
+	addOwnFlags(flags, false)
 	cmd.Args = cobra.ExactArgs(2)
 	cmd.Example = "  caddy starttls-probe smtp mail.example.com:587\n" +
 		"  caddy starttls-probe imap 192.0.2.1 --server-name mail.example.com --json"
-	cmd.ValidArgsFunction = completeProbe
+	cmd.ValidArgsFunction = completeProtocol(requestable)
 	_ = cmd.MarkFlagFilename("ca")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		run := caddycmd.WrapCommandFuncForCobra(func(flags caddycmd.Flags) (int, error) {
@@ -89,14 +88,6 @@ func setUpProbe(cmd *cobra.Command) {
 		cmd.SilenceErrors = true // the report says it all
 		return run(cmd, args)
 	}
-}
-
-// completeProbe completes the protocol; hosts are anybody's guess.
-func completeProbe(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	return strings.Split(protocolNames(requestable), ", "), cobra.ShellCompDirectiveNoFileComp
 }
 
 func runProbe(ctx context.Context, out io.Writer, flags caddycmd.Flags, args []string) (int, error) {
@@ -142,32 +133,6 @@ func newTarget(flags caddycmd.Flags, protocol, address string) (t probe.Target, 
 		t.Roots, err = readRoots(file)
 	}
 	return t, err
-}
-
-// ownUsages has what the options of protocols are for, by name. Protocols may share a name.
-func ownUsages() map[string]string {
-	usages := map[string]string{}
-	for _, p := range upgrade.Protocols() {
-		for _, o := range p.Options {
-			if o.Session {
-				continue
-			}
-			usage := fmt.Sprintf("%s; in the %s protocol, %s (default %q)", usages[o.Name], p.Name, o.Usage, o.Default)
-			usages[o.Name] = strings.TrimPrefix(usage, "; ")
-		}
-	}
-	return usages
-}
-
-// ownOptions are those that belong to one protocol alone, and are set.
-func ownOptions(flags caddycmd.Flags) map[string]string {
-	own := map[string]string{}
-	for name := range allOptions() {
-		if flag := flags.Lookup(name); flag != nil && flag.Value.String() != "" {
-			own[name] = flag.Value.String()
-		}
-	}
-	return own
 }
 
 func readRoots(file string) (*x509.CertPool, error) {
