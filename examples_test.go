@@ -9,17 +9,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Every Caddyfile in examples/ is valid, without a warning, and its caddy.json, where there is one, is
+// Every Caddyfile in examples/ and packaging/ is valid, without a warning, and its caddy.json, where there is one, is
 // what becomes of it.
 func TestExamples(t *testing.T) {
 	files, err := filepath.Glob("examples/*/Caddyfile")
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
-	for _, file := range files {
+	for _, file := range append(files, "packaging/mail.Caddyfile") {
 		dir := filepath.Dir(file)
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			config, err := os.ReadFile(file)
 			require.NoError(t, err)
+			requireFormatted(t, file, string(config))
 			adapted, err := adapt(strings.TrimSpace(string(config)))
 			require.NoError(t, err)
 			warnings, err := validate(t, adapted)

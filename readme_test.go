@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/stretchr/testify/require"
 
 	"github.com/l4starttls/caddy-l4-starttls/internal/testkit"
@@ -52,6 +53,7 @@ func TestDocumentedConfigurations(t *testing.T) {
 			switch block.language {
 			case "caddyfile":
 				requireModule(t, block.needs)
+				requireFormatted(t, file, block.text)
 				adapted, err = adapt(strings.TrimSpace(text))
 			case "json":
 				require.True(t, json.Valid(adapted), "%s:\n%s", file, block.text)
@@ -70,6 +72,11 @@ func TestDocumentedConfigurations(t *testing.T) {
 	require.NotZero(t, seen["caddyfile"])
 	require.NotZero(t, seen["json"])
 	require.NotZero(t, seen["dns.providers.cloudflare"])
+}
+
+// requireFormatted finds what `caddy fmt` would change.
+func requireFormatted(t *testing.T, file, text string) {
+	require.Equal(t, string(caddyfile.Format([]byte(text))), strings.TrimSpace(text)+"\n", "%s: not as caddy fmt has it", file)
 }
 
 // documentedCertificates puts a certificate in the place of the one that is shown.
