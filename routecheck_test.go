@@ -125,6 +125,9 @@ func TestRoutesThatAreFine(t *testing.T) {
 		proxyTLS = `{"handler": "proxy", "upstreams": [{"dial": ["127.0.0.1:465"], "tls": {}}]}`
 	)
 	for name, server := range map[string]string{
+		"the end of a tunnel":                     jsonServer(jsonRoute("", `{"handler": "starttls", "protocol": "connect", "hostnames": ["localhost"], "passthrough": true}`, jsonProxy)),
+		"a tunnel by way of another proxy":        jsonServer(jsonRoute("", `{"handler": "starttls", "protocol": "connect", "hostnames": ["localhost"], "passthrough": true}`, `{"handler": "starttls_upstream", "protocol": "connect", "tls": {"server_name": "a.example"}, "passthrough": true}`, jsonProxy)),
+		"HTTP that is passed through":             jsonServer(jsonRoute("", `{"handler": "starttls", "protocol": "http", "passthrough": true}`, `{"handler": "starttls_upstream", "protocol": "http", "tls": {"server_name": "a.example"}, "passthrough": true}`, jsonProxy)),
 		"TLS is left to tls":                      jsonServer(jsonRoute("", jsonPass, tls, jsonProxy)),
 		"tls in front of starttls_upstream":       jsonServer(jsonRoute("", tls, jsonUpstream, jsonProxy)),
 		"a subroute that takes some":              jsonServer(jsonRoute("", jsonSubroute(jsonRoute(lan, jsonProxy)), jsonStartTLS, jsonProxy)),

@@ -95,6 +95,9 @@ func (c *routeCheck) header(h *handlerNode, s stream) stream {
 
 func (c *routeCheck) tls(h *handlerNode, s stream) stream {
 	switch {
+	case s.unanswered():
+		c.refuse(s.starttls, h, "%s behind %s with passthrough leaves the client without an answer to the request with which it has asked for TLS: "+
+			"remove passthrough and %[1]s", h, s.starttls)
 	case s.upstream != nil:
 		c.refuse(s.upstream, h, "%s behind starttls_upstream: put %[1]s in front of it, where the clients are", h)
 	case s.terminated():
@@ -117,16 +120,26 @@ func (c *routeCheck) proxy(h *handlerNode, s *stream) {
 	case s.upstream != nil && h.originatesTLS():
 		c.refuse(s.upstream, h, "proxy with tls behind starttls_upstream: there would be TLS inside TLS; "+
 			"remove tls from proxy, or starttls_upstream if the upstream takes TLS from the first byte")
+	case s.upstream == nil && s.unanswered():
+		c.refuse(s.starttls, h, "%s with passthrough goes straight to proxy, which leaves the client without an answer to the request with which it has asked for TLS: "+
+			"put starttls_upstream with passthrough in front of proxy", s.starttls)
 	case s.upstream == nil && s.passed() && !s.starttls.mayGoStraight():
 		c.warn(s.starttls, h, "%s with passthrough goes straight to proxy: the backend must take a ClientHello as the first thing; "+
 			"if it does not, put starttls_upstream with passthrough in front of proxy", s.starttls)
 	}
 }
 
+// unanswered reports whether a client is owed an answer inside TLS that only a server which is
+// asked for the upgrade as well can give.
+func (s *stream) unanswered() bool {
+	return s.passed() && s.starttls.proto != nil && s.starttls.proto.AnsweredInside
+}
+
 // mayGoStraight reports whether what goes to the backend as it is may be meant: that has no
-// TLS, or the protocol knows TLS from the first byte at the same port.
+// TLS, or the protocol knows TLS from the first byte at the same port, or it has ended with the
+// upgrade.
 func (h *handlerNode) mayGoStraight() bool {
-	return h.Policy == "optional" || h.proto != nil && h.proto.DirectALPN
+	return h.Policy == "optional" || h.proto != nil && (h.proto.DirectALPN || h.proto.Tunnel)
 }
 
 func (h *handlerNode) originatesTLS() bool {

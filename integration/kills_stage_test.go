@@ -28,11 +28,12 @@ type manner struct {
 func manners(a *authority) []manner {
 	verified := []string{"tls_server_name " + upstreamName, "tls_trust_pool file " + a.file}
 	early := func(p *upgrade.Protocol) bool { return p.EarlyDial }
+	asked := func(p *upgrade.Protocol) bool { return p.EarlyDial || p.AnsweredInside } // the backend has to be
 	return []manner{
 		{name: "required", accepts: []string{"policy required"}},
 		{name: "optional", accepts: []string{"policy optional", "allow_plaintext_auth"}},
 		{name: "implicit", accepts: []string{"policy required", "implicit_tls 100ms"}, except: early},
-		{name: "passthrough", accepts: []string{"passthrough"}, secure: "direct", except: early},
+		{name: "passthrough", accepts: []string{"passthrough"}, secure: "direct", except: asked},
 		{name: "both", accepts: []string{"policy required"}, requests: verified, secure: "upgrade", except: early},
 		{name: "upstream", requests: verified, secure: "upgrade"},
 		{name: "fallback", requests: append([]string{"policy optional"}, verified...), except: early},

@@ -45,13 +45,14 @@ func loadManners(a *authority) []manner {
 	verified := []string{"tls_server_name " + upstreamName, "tls_trust_pool file " + a.file}
 	stranger := []string{"tls_server_name other.example.com", verified[1]}
 	early := func(p *upgrade.Protocol) bool { return p.EarlyDial }
+	asked := func(p *upgrade.Protocol) bool { return p.EarlyDial || p.AnsweredInside } // the backend has to be
 	says := []string{"smtp", "lmtp", "imap", "pop3", "sieve"}
 	fallback := append([]string{"policy optional"}, verified...)
 	return []manner{
 		{name: "required", accepts: []string{"policy required"}},
 		{name: "optional", accepts: []string{"policy optional", "allow_plaintext_auth"}, except: early},
 		{name: "implicit", accepts: []string{"policy required", "implicit_tls 10s"}, except: early},
-		{name: "passthrough", accepts: []string{"passthrough"}, secure: "direct", except: early},
+		{name: "passthrough", accepts: []string{"passthrough"}, secure: "direct", except: asked},
 		{name: "impatient", accepts: []string{"policy required"}, except: early},
 		{name: "both", accepts: []string{"policy required"}, requests: verified, secure: "upgrade", except: early},
 		{name: "upstream", requests: verified, secure: "upgrade"},
