@@ -12,7 +12,7 @@ import (
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	for _, b := range []*build{&caddyBuild, &dnsCaddyBuild, &mysqlTools, &pebbleBuild} {
+	for _, b := range []*build{&caddyBuild, &dnsCaddyBuild, &mysqlTools, &mysql2Package, &mysqlJava, &pebbleBuild} {
 		if b.dir != "" {
 			os.RemoveAll(b.dir)
 		}
@@ -24,6 +24,7 @@ func TestMain(m *testing.M) {
 type build struct {
 	module   string // its folder
 	packages []string
+	command  func(dir string) []string // in place of Go's, for what is not of Go
 
 	once sync.Once
 	dir  string
@@ -46,10 +47,14 @@ func (b *build) make() {
 	if b.dir, b.err = os.MkdirTemp("", "l4starttls-programs"); b.err != nil {
 		return
 	}
-	cmd := exec.Command("go", append([]string{"build", "-o", b.dir + "/"}, b.packages...)...)
+	command := append([]string{"go", "build", "-o", b.dir + "/"}, b.packages...)
+	if b.command != nil {
+		command = b.command(b.dir)
+	}
+	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Dir = b.module
 	if out, err := cmd.CombinedOutput(); err != nil {
-		b.err = fmt.Errorf("building %q: %w\n%s", b.packages, err, out)
+		b.err = fmt.Errorf("%q: %w\n%s", command, err, out)
 	}
 }
 

@@ -3,6 +3,7 @@
 //
 //	mysql server <address> <plugin>
 //	mysql client <address> <user> <password> <root> <query>
+//	mysql large <address> <user> <password> <root>
 //
 // The client verifies the certificate for db.example.com; without a root it stays in
 // plaintext, and with first: in front of the root it begins with TLS.
@@ -15,6 +16,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -36,25 +38,34 @@ func run(args []string) error {
 		return serve(args[1], args[2])
 	case len(args) == 6 && args[0] == "client":
 		return query(args[1], args[2], args[3], args[4], args[5])
+	case len(args) == 5 && args[0] == "large":
+		return large(args[1], args[2], args[3], args[4])
 	}
 	return errors.New("usage: mysql server|client ...")
+}
+
+// open makes a client.
+func open(address, user, password, root string, compress bool) (*sql.DB, error) {
+	config := driver.NewConfig()
+	config.Net, config.Addr, config.User, config.Passwd = "tcp", address, user, password
+	config.AllowNativePasswords, config.Timeout, config.ReadTimeout = true, 10*time.Second, 30*time.Second
+	if err := errors.Join(configureTLS(config, root), config.Apply(driver.EnableCompression(compress))); err != nil {
+		return nil, err
+	}
+	connector, err := driver.NewConnector(config)
+	if err != nil {
+		return nil, err
+	}
+	return sql.OpenDB(connector), nil
 }
 
 // query logs in, and prints what a query of one value returns, once as text and once
 // prepared.
 func query(address, user, password, root, text string) error {
-	config := driver.NewConfig()
-	config.Net, config.Addr, config.User, config.Passwd = "tcp", address, user, password
-	config.AllowNativePasswords, config.Timeout, config.ReadTimeout = true, 10*time.Second, 30*time.Second
-	config.AllowAllFiles = true
-	if err := configureTLS(config, root); err != nil {
-		return err
-	}
-	connector, err := driver.NewConnector(config)
+	db, err := open(address, user, password, root, false)
 	if err != nil {
 		return err
 	}
-	db := sql.OpenDB(connector)
 	defer db.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -64,6 +75,39 @@ func query(address, user, password, root, text string) error {
 			return err
 		}
 		fmt.Println(value)
+	}
+	return nil
+}
+
+// large has packets of more than 16 MiB go in both directions, in a prepared statement, and
+// the server ask for a file, without compression and with it.
+func large(address, user, password, root string) error {
+	const size = 17 << 20
+	driver.RegisterReaderHandler("words", func() io.Reader { return strings.NewReader(strings.Repeat("some words\n", 100000)) })
+	for _, compress := range []bool{false, true} {
+		db, err := open(address, user, password, root, compress)
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		db.SetMaxOpenConns(1) // for the table
+		var sent int
+		var got string
+		if err := db.QueryRow("SELECT LENGTH(?), REPEAT('y', ?)", strings.Repeat("x", size), size).Scan(&sent, &got); err != nil {
+			return err
+		}
+		if _, err := db.Exec("CREATE TEMPORARY TABLE app.words (w TEXT)"); err != nil {
+			return err
+		}
+		loaded, err := db.Exec("LOAD DATA LOCAL INFILE 'Reader::words' INTO TABLE app.words")
+		if err != nil {
+			return err
+		}
+		rows, err := loaded.RowsAffected()
+		if err != nil {
+			return err
+		}
+		fmt.Println(sent == size, got == strings.Repeat("y", size), rows)
 	}
 	return nil
 }
@@ -119,10 +163,21 @@ func listen(address string, handle func(net.Conn)) error {
 
 var errUnknown = errors.New("unknown query")
 
-// answer is what the server says to a query.
-func answer(query string) (string, error) {
-	if strings.EqualFold(strings.TrimSpace(query), "SELECT 6*7") {
-		return "42", nil
+// answer is what the server says to a query, by column: to the one that tests ask, and to the
+// variables that Connector/J asks for first.
+func answer(query string) (columns []string, values []any, err error) {
+	const variables = "SELECT @@"
+	query = strings.ToUpper(strings.TrimSpace(query))
+	switch {
+	case query == "SELECT 6*7":
+		return []string{"value"}, []any{"42"}, nil
+	case strings.HasPrefix(query, variables):
+		for _, name := range strings.Split(query[len(variables):], ",@@") {
+			columns, values = append(columns, strings.ToLower(name)), append(values, "1048576")
+		}
+		return columns, values, nil
+	case strings.HasPrefix(query, "SET "):
+		return nil, nil, nil
 	}
-	return "", errUnknown
+	return nil, nil, errUnknown
 }

@@ -80,11 +80,14 @@ func (handler) HandleStmtExecute(_ any, query string, _ []any) (*mysql.Result, e
 func (handler) HandleStmtClose(any) error { return nil }
 
 func result(query string, binary bool) (*mysql.Result, error) {
-	value, err := answer(query)
+	columns, values, err := answer(query)
 	if err != nil {
 		return nil, err
 	}
-	set, err := mysql.BuildSimpleResultset([]string{"value"}, [][]any{{value}}, binary)
+	if columns == nil {
+		return mysql.NewResult(nil), nil
+	}
+	set, err := mysql.BuildSimpleResultset(columns, [][]any{values}, binary)
 	if err != nil {
 		return nil, err
 	}
