@@ -90,3 +90,22 @@ func scanWithNmap(t *testing.T, ip string) {
 		require.Equal(t, count, strings.Count(out, wanted), "%s\n%s", wanted, out)
 	}
 }
+
+// TestScannersOfRDP has them ask a front of xrdp. nmap counts any answer that selects something as success, so that CredSSP, which
+// it asks for along with TLS, is in its list, too; standard RDP security would be there as "Native RDP". Its scripts for
+// certificates, testssl.sh and s_client know no upgrade of RDP.
+func TestScannersOfRDP(t *testing.T) {
+	t.Parallel()
+	need(t, "sslscan", "nmap")
+	f := startFront(t, "rdp", []string{rdpHost}, startXrdp(t, xrdpPlain))
+	out, err := run(t, scanTimeout, "", "sslscan", "--no-colour", "--no-heartbleed", "--no-groups", "--rdp", f.addr)
+	require.NoError(t, err, out)
+	require.Regexp(t, `(?m)^TLSv1\.3 +enabled`, out)
+	require.Regexp(t, `(?m)^TLSv1\.1 +disabled`, out)
+	require.Contains(t, out, "Altnames: DNS:"+rdpHost)
+	out, err = run(t, scanTimeout, "", "nmap", "-n", "-Pn", "--unprivileged", "-p", port(t, f.addr), "--script", "+rdp-enum-encryption", "127.0.0.1")
+	require.NoError(t, err, out)
+	require.Contains(t, out, "SSL: SUCCESS")
+	require.NotContains(t, out, "Native RDP")
+	require.NotContains(t, out, "RDSTLS")
+}
