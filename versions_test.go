@@ -31,6 +31,8 @@ func TestDocumentedVersions(t *testing.T) {
 
 	release := submatch(t, readText(t, "CHANGELOG.md"), `(?m)^## (v\S+?),? `)
 	require.Contains(t, install, "caddy-l4-starttls@"+release+"\n")
+	require.Contains(t, install, "caddy-l4-starttls@"+release+"=.\n")
+	require.Contains(t, image, "caddy-l4-starttls@"+release+"=/src\n")
 	require.Contains(t, install, "| "+release+" | ")
 }
 
