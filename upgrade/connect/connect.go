@@ -19,8 +19,10 @@ import (
 //	   TLS, and inside of it any protocol
 //
 // A server is no proxy: the tunnel ends here, and what the client names is compared with what
-// is served, and never dialled. A client asks a proxy for a tunnel to the server that it does
-// TLS with.
+// is served, and never dialled. So 200 means that TLS may begin, and not that a backend is there:
+// that is dialled behind the handshake, as in all protocols, and one that is down ends the
+// connection inside TLS, with close_notify and without a word. There is no 502 or 504 for that. A client
+// asks a proxy for a tunnel to the server that it does TLS with.
 var Protocol = &dialogue.Protocol{
 	Name:    "connect",
 	Aliases: []string{"proxy", "http-connect", "http_connect", "httpconnect", "tunnel", "squid"},
