@@ -50,12 +50,13 @@ func startMariaDB(t testing.TB, settings ...string) *mariaDB {
 		as += "root"
 	}
 	data := filepath.Join(dir, "data")
-	out, err := run(t, startTimeout, "", "mariadb-install-db", "--no-defaults", as, "--datadir="+data,
+	tmp := "--tmpdir=" + dir // one that starts removes the temporary tables of others
+	out, err := run(t, startTimeout, "", "mariadb-install-db", "--no-defaults", as, tmp, "--datadir="+data,
 		"--auth-root-authentication-method=normal", "--skip-test-db")
 	require.NoError(t, err, out)
 	db := &mariaDB{addr: freeAddr(t), socket: filepath.Join(dir, "socket")}
 	db.process = startProcess(t, "mariadbd", append([]string{
-		"--no-defaults", as, "--datadir=" + data, "--socket=" + db.socket, "--pid-file=" + filepath.Join(dir, "pid"),
+		"--no-defaults", as, tmp, "--datadir=" + data, "--socket=" + db.socket, "--pid-file=" + filepath.Join(dir, "pid"),
 		"--port=" + port(t, db.addr), "--bind-address=127.0.0.1", "--skip-name-resolve", "--local-infile=ON", "--skip-log-bin",
 		"--plugin-load-add=auth_ed25519",
 	}, settings...)...)

@@ -1,10 +1,7 @@
 package interop
 
 import (
-	"fmt"
 	"maps"
-	"net"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -13,76 +10,118 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// scannedPorts are those by which nmap knows which upgrade to ask for.
-var scannedPorts = map[string]string{
-	"smtp": "25", "imap": "143", "pop3": "110", "nntp": "119", "ldap": "389", "xmpp": "5222", "postgres": "5432",
-}
-
 // scanTimeout is for scanners, which make many connections.
 const scanTimeout = 4 * time.Minute
 
-// startScanned runs a Caddy with all those protocols, each at its own port, and returns the
-// address that this process has for itself. Nobody gets as far as a backend.
-func startScanned(t testing.TB) (ip string) {
-	t.Helper()
-	needRoot(t) // for ports below 1024
-	pid := os.Getpid()
-	ip = fmt.Sprintf("127.%d.%d.%d", 16+pid>>16&0x7f, pid>>8&0xff, pid&0xff)
-	var config string
-	var addrs []string
-	for proto, port := range scannedPorts {
-		addr := net.JoinHostPort(ip, port)
-		addrs = append(addrs, addr)
-		config += fmt.Sprintf("%s {\nroute {\nstarttls %s %s\nproxy %s\n}\n}\n", addr, proto, mailHost, freeAddr(t))
-	}
-	startCaddy(t, config, []string{mailHost}, addrs...)
-	return ip
+// A scanner is a program that people check their servers with.
+type scanner struct {
+	program string
+	args    []string
+	knows   map[string][]string // the options for the protocols that it has upgrades for
+	sees    []string            // patterns of what it prints of a server
+	cannot  map[string]cannot   // protocols that it gives up on
+	status  string              // that it ends with
 }
 
-// TestScanners has the scanners that people check their servers with look at all protocols
-// that they know, and that they can upgrade: Debian's sslscan reads LDAP's answer up to the
-// zero in it only, and Debian's testssl.sh has no LDAP.
+// cannot is why a scanner does not upgrade: what it prints.
+type cannot struct {
+	options []string
+	prints  string
+}
+
+// scanners are Debian's.
+var scanners = []scanner{{
+	program: "sslscan", args: []string{"--no-colour", "--no-heartbleed", "--no-groups", "--no-ciphersuites"},
+	knows: map[string][]string{
+		"ftp": {"--starttls-ftp"}, "imap": {"--starttls-imap"}, "irc": {"--starttls-irc"}, "mysql": {"--starttls-mysql"},
+		"pop3": {"--starttls-pop3"}, "postgres": {"--starttls-psql"}, "smtp": {"--starttls-smtp"},
+		"xmpp": {"--starttls-xmpp"}, "xmpp-server": {"--starttls-xmpp", "--xmpp-server"},
+	},
+	sees: []string{`(?m)^TLSv1\.3 +enabled`, `(?m)^TLSv1\.1 +disabled`, `Altnames: DNS:mail\.example\.com`},
+	// It reads an answer up to the first zero in it.
+	cannot: map[string]cannot{"ldap": {[]string{"--starttls-ldap"}, "STARTLS LDAP connection to .* failed with unknown error"}},
+}, {
+	program: "testssl", args: []string{"--quiet", "--color", "0", "--nodns", "none", "--warnings", "off", "--protocols"},
+	knows: map[string][]string{
+		"ftp": {"--starttls", "ftp"}, "imap": {"--starttls", "imap"}, "lmtp": {"--starttls", "lmtp"}, "mysql": {"--starttls", "mysql"},
+		"nntp": {"--starttls", "nntp"}, "pop3": {"--starttls", "pop3"}, "postgres": {"--starttls", "postgres"},
+		"smtp": {"--starttls", "smtp"}, "xmpp": {"--starttls", "xmpp", "--xmpphost", mailHost},
+	},
+	sees: []string{`TLS 1\.3 +offered \(OK\)`, `TLS 1\.1 +not offered`},
+	cannot: map[string]cannot{
+		"ldap":        {[]string{"--starttls", "ldap"}, `LDAP\+STARTTLS over sockets not supported yet`},
+		"irc":         {[]string{"--starttls", "irc"}, "momentarily only ftp, .* and mysql allowed"},
+		"telnet":      {[]string{"--starttls", "telnet"}, "STARTTLS protocol telnet is not yet supported"},
+		"sieve":       {[]string{"--starttls", "sieve"}, "unrecognized STARTTLS protocol"},
+		"xmpp-server": {[]string{"--starttls", "xmpp-server"}, "unrecognized STARTTLS protocol"},
+	},
+}, {
+	// By way of openssl, which has no SSLv2 and no SSLv3, and so they count as failures.
+	program: "testssl", args: []string{"--quiet", "--color", "0", "--nodns", "none", "--warnings", "off", "--protocols", "--ssl-native"},
+	knows: map[string][]string{"ldap": {"--starttls", "ldap"}}, status: "exit status 1",
+	sees: []string{`TLS 1\.3 +offered \(OK\)`, `TLS 1\.1 +not offered`, `SSLv3 +Local problem`},
+}}
+
+// TestScanners has the scanners look at all protocols that they have upgrades for. The table has
+// what they name but cannot do, too.
 func TestScanners(t *testing.T) {
 	t.Parallel()
-	need(t, "sslscan", "testssl", "nmap")
-	ip := startScanned(t)
-	t.Run("nmap", func(t *testing.T) {
-		t.Parallel()
-		scanWithNmap(t, ip)
-	})
-	for proto, name := range map[string]string{"smtp": "smtp", "imap": "imap", "pop3": "pop3", "xmpp": "xmpp", "postgres": "psql"} {
-		t.Run("sslscan "+proto, func(t *testing.T) {
-			t.Parallel()
-			out, err := run(t, scanTimeout, "", "sslscan", "--no-colour", "--no-heartbleed", "--no-groups",
-				"--starttls-"+name, net.JoinHostPort(ip, scannedPorts[proto]))
-			require.NoError(t, err, out)
-			require.Regexp(t, `(?m)^TLSv1\.3 +enabled`, out)
-			require.Regexp(t, `(?m)^TLSv1\.1 +disabled`, out)
-			require.Contains(t, out, "Altnames: DNS:"+mailHost)
-		})
-	}
-	for _, proto := range []string{"smtp", "imap", "pop3", "xmpp", "postgres"} {
-		t.Run("testssl "+proto, func(t *testing.T) {
-			t.Parallel()
-			args := []string{"--quiet", "--color", "0", "--nodns", "none", "--warnings", "off", "--protocols", "--starttls", proto}
-			if proto == "xmpp" {
-				args = append(args, "--xmpphost", mailHost)
-			}
-			out, err := run(t, scanTimeout, "", "testssl", append(args, net.JoinHostPort(ip, scannedPorts[proto]))...)
-			require.NoError(t, err, out)
-			require.Regexp(t, `TLS 1\.3 +offered \(OK\)`, out)
-			require.Regexp(t, `TLS 1\.1 +not offered`, out)
-		})
+	need(t, "sslscan", "testssl")
+	r := startUniversal(t, opensslKnows)
+	for _, s := range scanners {
+		for proto, options := range s.knows {
+			t.Run(s.program+" "+proto, func(t *testing.T) {
+				t.Parallel()
+				out, err := s.scan(t, r.addr[proto], options)
+				if s.status == "" {
+					require.NoError(t, err, out)
+				} else {
+					require.EqualError(t, err, s.status, out)
+				}
+				for _, pattern := range s.sees {
+					require.Regexp(t, pattern, out)
+				}
+			})
+		}
+		for proto, no := range s.cannot {
+			t.Run(s.program+" cannot "+proto, func(t *testing.T) {
+				t.Parallel()
+				out, _ := s.scan(t, r.addr[proto], no.options)
+				require.Regexp(t, no.prints, out)
+			})
+		}
 	}
 }
 
-// scanWithNmap has it ask all protocols for ciphers and certificates. In XMPP it looks for the
-// certificate behind what a server says inside TLS, and there is none here.
-func scanWithNmap(t *testing.T, ip string) {
+func (s *scanner) scan(t testing.TB, addr string, options []string) (string, error) {
 	t.Helper()
-	ports := slices.Collect(maps.Values(scannedPorts))
-	out, err := run(t, scanTimeout, "", "nmap", "-n", "-Pn", "--unprivileged", "-p", strings.Join(ports, ","),
-		"--script", "+ssl-cert,+ssl-enum-ciphers", ip)
+	return run(t, scanTimeout, "", s.program, slices.Concat(s.args, options, []string{addr})...)
+}
+
+// nmapServices are nmap's names for the protocols that it has upgrades for. XMPP between servers is
+// not one: there it opens a stream for clients.
+var nmapServices = map[string]string{
+	"ftp": "ftp", "imap": "imap", "ldap": "ldap", "lmtp": "lmtp", "mysql": "mysql", "nntp": "nntp", "pop3": "pop3",
+	"postgres": "postgresql", "smtp": "smtp", "xmpp": "xmpp",
+}
+
+// TestNmap has it ask all protocols for ciphers and certificates. It goes by the name of a port's
+// service, so it is given a list of those. In XMPP it looks for the certificate behind what a server says inside
+// TLS, and there is none here.
+func TestNmap(t *testing.T) {
+	t.Parallel()
+	need(t, "nmap")
+	r := startUniversal(t, slices.Collect(maps.Keys(nmapServices)))
+	var ports []string
+	services := ""
+	for proto, service := range nmapServices {
+		ports = append(ports, port(t, r.addr[proto]))
+		services += service + "\t" + port(t, r.addr[proto]) + "/tcp\t0.1\n"
+	}
+	dir := t.TempDir()
+	writeFile(t, dir, "nmap-services", services)
+	out, err := run(t, scanTimeout, "", "env", "NMAPDIR="+dir, "nmap", "-n", "-Pn", "--unprivileged", "-p", strings.Join(ports, ","),
+		"--script", "+ssl-cert,+ssl-enum-ciphers", "127.0.0.1")
 	require.NoError(t, err, out)
 	for wanted, count := range map[string]int{
 		"TLSv1.3:": len(ports), "TLS_AKE_WITH_AES_128_GCM_SHA256": len(ports), "Subject Alternative Name: DNS:" + mailHost: len(ports) - 1,
