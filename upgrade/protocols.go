@@ -52,7 +52,7 @@ var (
 	XMPPServer = xmpp.Server
 )
 
-// protocols is the table of all protocols, sorted by name.
+// protocols is the table of all protocols, sorted by name. Register adds those of other modules.
 var protocols = []*Protocol{
 	Connect,
 	FTP,
