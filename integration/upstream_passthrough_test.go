@@ -59,10 +59,10 @@ func (e *endToEnd) reach(address string) string {
 	return fmt.Sprintf("starttls_upstream %s {\npassthrough\n%s\n%s\n}\nproxy %s", e.protocol, target, strings.Join(e.upstreamLines, "\n"), address)
 }
 
-// passable are the protocols of which an upgrade can be left to others: it is not asked for
-// in the client's words.
+// passable are the protocols of which TLS can be left to others: the backend is not needed
+// before.
 func passable() []*upgrade.Protocol {
-	return slices.DeleteFunc(upgrade.Protocols(), func(p *upgrade.Protocol) bool { return p.HearsClient })
+	return slices.DeleteFunc(upgrade.Protocols(), func(p *upgrade.Protocol) bool { return p.EarlyDial })
 }
 
 // ask is what a client says and hears before its ClientHello.

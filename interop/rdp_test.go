@@ -102,6 +102,14 @@ func TestRDPRefusesPlaintext(t *testing.T) {
 	require.Zero(t, connections(), "a client without TLS reached the backend")
 }
 
+// An xrdp that encrypts by itself, as it does unless told otherwise, has no session with a client on TLS, and the log says what to set.
+func TestRDPBackendThatEncrypts(t *testing.T) {
+	t.Parallel()
+	f := startFront(t, "rdp", []string{rdpHost}, startXrdp(t, "security_layer=rdp\ncrypt_level=high"))
+	newRDPClient(t, f.Root()).requireFails(t, "ERRCONNECT_CONNECT_TRANSPORT_FAILED", f.addr)
+	require.Contains(t, f.Log(), "in xrdp with crypt_level=none")
+}
+
 // Under policy optional a client without TLS has its session, if its password may go over the wire.
 func TestRDPOptional(t *testing.T) {
 	t.Parallel()
@@ -122,9 +130,10 @@ func TestRDPUpstream(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t)
 	demanding, plain := startXrdpTLS(t, ca), startXrdp(t, xrdpPlain)
+	tap := startTap(t, demanding)
 	r := startRoutes(t, []string{rdpHost}, map[string]string{
 		"upstream": upgradeUpstream("rdp", demanding, upHost, ca),
-		"both":     "starttls rdp " + rdpHost + "\n" + upgradeUpstream("rdp", demanding, upHost, ca),
+		"both":     "starttls rdp " + rdpHost + "\n" + upgradeUpstream("rdp", tap.addr, upHost, ca),
 		"without":  "starttls rdp " + rdpHost + "\nproxy " + demanding,
 		"other":    upgradeUpstream("rdp", demanding, "other.example.com", ca),
 		"none":     upgradeUpstream("rdp", plain, upHost, ca),
@@ -133,6 +142,7 @@ func TestRDPUpstream(t *testing.T) {
 	})
 	c := newRDPClient(t, r.Root())
 	c.requireGreeter(t, r.addr["both"])
+	require.Contains(t, tap.up.String(), "Cookie: mstshash=alice\r\n\x01\x00\x08\x00\x01\x00\x00\x00", "the cookie, and PROTOCOL_SSL alone")
 	c.requireConnects(t, r.addr["upstream"], "/sec:rdp")
 	c.requireConnects(t, r.addr["upstream"]) // it would have liked TLS
 	c.requireConnects(t, r.addr["optional"], "/sec:rdp")

@@ -38,9 +38,9 @@ func waiting(client net.Conn, proto *Protocol, config *Config) *waitingClient {
 
 // hear lets a client's role hear the client, in the time that the whole phase has. What
 // was read and not consumed goes back in front of the connection by the function that it
-// returns.
+// returns. A client whose TLS is passed through has no more words.
 func (w *waitingClient) hear(ctx context.Context, s *dialogue.Session) (done func()) {
-	if w == nil || !w.conn.proto.HearsClient {
+	if w == nil || !w.conn.proto.HearsClient || w.conn.config.Passthrough {
 		return func() {}
 	}
 	s.For(w.session)

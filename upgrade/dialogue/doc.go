@@ -24,6 +24,8 @@
 //     with Session.Keep for whoever reads from the upgraded server.
 //   - RDP: Accept keeps the client's connection request without its negotiation. The filter
 //     finds it in Situation.Kept, sends it to the backend first, and swallows the confirm.
+//     Outwards, HearsClient: Request asks with the cookie of the client for whom it asks, and
+//     leaves the client's own request to the filter.
 //   - HTTP with Upgrade (RFC 2817): the request that asks is answered inside TLS. OPTIONS * is
 //     answered with Session.AnswerInside; another one Accept keeps, and Protocol.AnsweredInside
 //     has the backend read it first. Outwards, Protocol.Settle hears the answer.

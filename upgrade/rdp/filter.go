@@ -84,7 +84,11 @@ func (f *filter) FromClient(x *dialogue.Exchange, b []byte) int {
 // FromBackend implements Filter.
 func (f *filter) FromBackend(x *dialogue.Exchange, b []byte) int {
 	if f.confirmed {
-		return echo(x, b, f.requested)
+		size := echo(x, b, f.requested)
+		if encrypts(b[:size]) {
+			x.Warn("the backend encrypts RDP by itself, which a client on TLS does not do a second time: turn that off, in xrdp with crypt_level=none")
+		}
+		return size
 	}
 	size, err := cutPDU(b)
 	if err == nil && size == 0 {
@@ -214,26 +218,55 @@ func echo(x *dialogue.Exchange, b []byte, requested uint32) int {
 	return size
 }
 
-// The server's core data (MS-RDPBCGR section 2.2.1.4.2) are the first block of user data behind
-// the key "McDn" of T.124 and the length of all blocks: type, length, version, protocols.
+// The server's blocks of data (MS-RDPBCGR section 2.2.1.4) are behind the key "McDn" of T.124
+// and the length of all: type, length, and what the type has.
 const (
-	userDataKey   = "McDn"
-	coreData      = 0x0c01
+	userDataKey = "McDn"
+	blockHead   = 4
+
+	coreData      = 0x0c01 // version, protocols
 	protocolsAt   = 8
 	coreDataLeast = 12
+
+	securityData      = 0x0c02 // method of encryption, level
+	methodAt          = 4
+	securityDataLeast = 12
 )
+
+// block finds a block in the server's first message. Nil: there is none, or it is too short.
+func block(message []byte, kind uint16, least int) []byte {
+	_, blocks, found := bytes.Cut(message, []byte(userDataKey))
+	if !found || len(blocks) == 0 {
+		return nil
+	}
+	blocks = blocks[min(len(blocks), 1+int(blocks[0]>>7)):] // the length has one octet or two
+	for len(blocks) >= blockHead {
+		size := int(binary.LittleEndian.Uint16(blocks[2:]))
+		switch {
+		case size < blockHead || size > len(blocks):
+			return nil
+		case binary.LittleEndian.Uint16(blocks) != kind:
+			blocks = blocks[size:]
+		case size < least:
+			return nil
+		default:
+			return blocks[:size]
+		}
+	}
+	return nil
+}
 
 // withRequested returns a copy of the message with other protocols in its core data.
 func withRequested(message []byte, requested uint32) []byte {
-	_, block, found := bytes.Cut(message, []byte(userDataKey))
-	if !found || len(block) == 0 {
-		return message
-	}
-	block = block[min(len(block), 1+int(block[0]>>7)):] // the length has one octet or two
-	if len(block) < coreDataLeast || binary.LittleEndian.Uint16(block) != coreData || binary.LittleEndian.Uint16(block[2:]) < coreDataLeast {
-		return message
-	}
 	edited := bytes.Clone(message)
-	binary.LittleEndian.PutUint32(edited[len(message)-len(block)+protocolsAt:], requested)
+	if core := block(edited, coreData, coreDataLeast); core != nil {
+		binary.LittleEndian.PutUint32(core[protocolsAt:], requested)
+	}
 	return edited
+}
+
+// encrypts reports whether a message has chosen one of the methods of standard RDP security.
+func encrypts(message []byte) bool {
+	security := block(message, securityData, securityDataLeast)
+	return security != nil && binary.LittleEndian.Uint32(security[methodAt:]) != 0
 }

@@ -29,14 +29,15 @@ var Protocol = &dialogue.Protocol{
 	Facts: dialogue.Facts{
 		Ports: "3389", Upgrade: "`RDP_NEG_REQ` with `PROTOCOL_SSL`", Document: "MS-RDPBCGR 2.2.1.1, 5.4",
 	},
-	MaxLine:    maxPDU,
-	Match:      match,
-	Accept:     accept,
-	Request:    request,
-	Resume:     dialogue.ResumesAtOnce, // behind its confirm the server waits for the session
-	ErrorReply: errorReply,
-	Join:       newFilter,
-	Reject:     reject,
+	MaxLine:     maxPDU,
+	HearsClient: true, // for its cookie or routing token
+	Match:       match,
+	Accept:      accept,
+	Request:     request,
+	Resume:      dialogue.ResumesAtOnce, // behind its confirm the server waits for the session
+	ErrorReply:  errorReply,
+	Join:        newFilter,
+	Reject:      reject,
 }
 
 // accept reads one request: RDP has no second one on a connection.
@@ -110,7 +111,11 @@ func reject(s *dialogue.Session, why error) error {
 // request asks for TLS alone: with CredSSP the login would be bound to this connection, which
 // is not the client's. What is kept is the confirm for the client inside.
 func request(s *dialogue.Session) error {
-	if err := s.Send(sslRequest); err != nil {
+	asks, err := sslRequest(s.Client())
+	if err != nil {
+		return dialogue.ClientError{Cause: err}
+	}
+	if err := s.Send(asks); err != nil {
 		return err
 	}
 	pdu, err := readPDU(s)
@@ -148,6 +153,15 @@ func readRequest(s *dialogue.Session) (r connectionRequest, err error) {
 
 // readPDU reads one PDU of the connection phase, in which no other fits.
 func readPDU(s *dialogue.Session) ([]byte, error) {
+	pdu, err := peekPDU(s)
+	if err != nil {
+		return nil, err
+	}
+	return s.Next(len(pdu))
+}
+
+// peekPDU is readPDU, but that it leaves the PDU to be read.
+func peekPDU(s *dialogue.Session) ([]byte, error) {
 	first, err := s.Peek(1)
 	switch {
 	case err != nil:
@@ -163,13 +177,27 @@ func readPDU(s *dialogue.Session) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.Next(size)
+	return s.Peek(size)
 }
 
-// sslRequest is a Connection Request with an RDP_NEG_REQ for PROTOCOL_SSL.
-var sslRequest = withLengths(append(
-	[]byte{tpktVersion, 0, 0, 0, 0, codeRequest, 0, 0, 0, 0, 0},
-	negotiation(negotiationRequest, protocolSSL)...))
+// sslRequest is a Connection Request with an RDP_NEG_REQ for PROTOCOL_SSL, and with the cookie
+// or routing token of the client for whom it is, which says the rest of its own to the filter.
+func sslRequest(client *dialogue.Session) ([]byte, error) {
+	r := connectionRequest{routed: []byte{tpktVersion, 0, 0, 0, 0, codeRequest, 0, 0, 0, 0, 0}}
+	if client != nil {
+		pdu, err := peekPDU(client)
+		if err != nil {
+			return nil, err
+		}
+		if r, err = parseRequest(pdu); err != nil {
+			return nil, err
+		}
+	}
+	if len(r.routed)+negotiationSize > maxPDU {
+		return nil, dialogue.ErrLineTooLong
+	}
+	return withLengths(append(r.routed, negotiation(negotiationRequest, protocolSSL)...)), nil
+}
 
 // disconnectUltimatum is an MCS Disconnect Provider Ultimatum (T.125) with the reason
 // rn-provider-initiated, in an X.224 Data TPDU: MS-RDPBCGR section 2.2.2.3.
