@@ -54,6 +54,7 @@ var tables = map[string]func() []Row{
 	"nntp":     nntpRows,
 	"pop3":     pop3Rows,
 	"postgres": postgresRows,
+	"rdp":      rdpRows,
 	"sieve":    sieveRows,
 	"smtp": func() []Row {
 		return mailRows("EHLO", "STARTTLS", "XCLIENT ADDR=192.0.2.5", "XFORWARD NAME=a", "AUTH PLAIN AGEAYg==")
@@ -91,7 +92,7 @@ func Modes(protocol string) []Mode {
 		plain.Introduction = "EHLO client.example"
 	case "lmtp":
 		plain.Introduction = "LHLO client.example"
-	case "xmpp", "xmpp-server":
+	case "rdp", "xmpp", "xmpp-server": // a client of RDP that asks for TLS does not stay in plaintext
 		return tls
 	case "telnet":
 		return append(tls, passwords)

@@ -107,9 +107,16 @@ func httpLists() []Row {
 
 // honestToo is more of Honest.
 func honestToo(protocol string) []Row {
-	if protocol != "http" {
-		return nil
+	switch protocol {
+	case "rdp":
+		return honest(0, rdpSession())
+	case "http":
+		return honestHTTP()
 	}
+	return nil
+}
+
+func honestHTTP() []Row {
 	const get = "GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
 	return honest(0,
 		[]string{get, "POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 18\r\n\r\nUpgrade: TLS/1.0\r\n" + get, get + get},
