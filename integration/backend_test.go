@@ -196,7 +196,7 @@ func serveInside(p *upgrade.Protocol, conn net.Conn) error {
 	name := p.Name
 	begin, ok := lineSessions[name]
 	switch {
-	case p.HearsClient: // which has been greeted, and asks for TLS with its login
+	case p.HearsClient && p.ServerFirst: // which has been greeted, and asks for TLS with its login
 		return serveLeniently(conn, name, false, lenient.Bare)
 	case p.Greeting == "" && servers[name] != nil:
 		return servers[name](conn)
