@@ -14,6 +14,9 @@ type Protocol struct {
 	// Port is the one that a client tries if it is told none. 0: there is no such port.
 	Port uint16
 
+	// ImplicitPort is the one at which TLS begins with the first byte. 0: there is no such port.
+	ImplicitPort uint16
+
 	// Facts are for the documentation.
 	Facts Facts
 
@@ -95,6 +98,16 @@ type Protocol struct {
 	// the server had never been asked, such as to hear its answer to a request that was made
 	// in plaintext. It has the time of the handshake. Nil if there is nothing.
 	Settle func(*Session) error
+
+	// Inquire plays a client that asks, inside TLS and before it logs in, what the server can
+	// do, and returns the answer, a capability to an item. greeted reports that the server has
+	// spoken before TLS; one for which TLS began with the first byte speaks now, where
+	// servers speak first. Nil where there is nothing to ask without a login.
+	Inquire func(s *Session, greeted bool) (capabilities []string, err error)
+
+	// Quit is what a client says that leaves before it has logged in, in plaintext or inside
+	// TLS. Empty where it just ends the connection.
+	Quit string
 
 	// AnsweredInside reports that what a client asks for the upgrade with may be a request of
 	// its own, which is answered inside TLS. What Accept keeps of it with Session.Keep is read

@@ -38,6 +38,10 @@ var Protocol = &dialogue.Protocol{
 
 	DataConnections: true,
 	CheckCapability: checkCapability,
+
+	ImplicitPort: 990,
+	Inquire:      inquire,
+	Quit:         "QUIT\r\n",
 }
 
 // checkCapability knows what FEAT lists (RFC 2389 section 3.2). None of it is a way to log in.

@@ -9,20 +9,13 @@ import (
 // request asks for TLS at once: the answer to AUTH says more than that to FEAT, which servers
 // may answer without listing it.
 func request(s *dialogue.Session) error {
-	code, text, err := readReply(s)
-	for err == nil && code == "120" { // "ready in n minutes"
-		code, text, err = readReply(s)
-	}
-	switch {
-	case err != nil:
+	if err := hearGreeting(s); err != nil {
 		return err
-	case code != "220":
-		return refusal(dialogue.ErrRefused, code, text)
 	}
 	if err := s.Reply("AUTH TLS"); err != nil {
 		return err
 	}
-	code, text, err = readReply(s)
+	code, text, err := readReply(s)
 	switch {
 	case err != nil:
 		return err
@@ -32,6 +25,18 @@ func request(s *dialogue.Session) error {
 		return refusal(dialogue.ErrNotOffered, code, text)
 	}
 	return refusal(dialogue.ErrRefused, code, text)
+}
+
+// hearGreeting waits until the server is ready.
+func hearGreeting(s *dialogue.Session) error {
+	code, text, err := readReply(s)
+	for err == nil && code == "120" { // "ready in n minutes"
+		code, text, err = readReply(s)
+	}
+	if err == nil && code != "220" {
+		err = refusal(dialogue.ErrRefused, code, text)
+	}
+	return err
 }
 
 // notOffered are the answers of servers that have no TLS: the last is that of those which know

@@ -48,6 +48,8 @@ var Protocol = &dialogue.Protocol{
 	Join:           newFilter,
 
 	Reject: reject,
+
+	ImplicitPort: 443,
 }
 
 const (

@@ -33,6 +33,10 @@ var Protocol = &dialogue.Protocol{
 	Greeting:    "* OK %s IMAP4rev1 server ready\r\n",
 
 	CheckCapability: checkCapability,
+
+	ImplicitPort: 993,
+	Inquire:      inquire,
+	Quit:         "a009 LOGOUT\r\n",
 }
 
 func accept(s *dialogue.Session) error {

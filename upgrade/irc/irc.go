@@ -33,6 +33,9 @@ var Protocol = &dialogue.Protocol{
 	Resume:          dialogue.ResumesAtOnce,
 	ErrorReply:      errorReply,
 	Join:            newFilter,
+
+	ImplicitPort: 6697,
+	Quit:         "QUIT\r\n",
 }
 
 // maxLine bounds a line without tags, in octets with its terminator (RFC 2812 section 2.3).

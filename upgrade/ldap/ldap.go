@@ -31,6 +31,9 @@ var Protocol = &dialogue.Protocol{
 	Join:       newFilter,
 
 	Reject: ldapHear,
+
+	ImplicitPort: 636,
+	Quit:         "\x30\x05\x02\x01\x03\x42\x00", // UnbindRequest, section 4.3
 }
 
 const ldapMaxMessage = 16 << 10

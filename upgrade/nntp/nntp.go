@@ -31,6 +31,10 @@ var Protocol = &dialogue.Protocol{
 	ErrorReply:  errorReply,
 	Join:        newFilter,
 	Greeting:    "200 %s NNTP server ready\r\n",
+
+	ImplicitPort: 563,
+	Inquire:      inquire,
+	Quit:         "QUIT\r\n",
 }
 
 // accept greets with 200, for which gnutls-cli waits, whether or not the backend lets

@@ -33,6 +33,10 @@ var Protocol = &dialogue.Protocol{
 	Greeting:      "+OK %s POP3 server ready\r\n",
 
 	CheckCapability: checkCapability,
+
+	ImplicitPort: 995,
+	Inquire:      inquire,
+	Quit:         "QUIT\r\n",
 }
 
 func checkGreeting(text string) error {

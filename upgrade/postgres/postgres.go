@@ -34,6 +34,8 @@ var Protocol = &dialogue.Protocol{
 	Join:       newFilter,
 
 	Reject: reject,
+
+	ImplicitPort: 5432,
 }
 
 // The first message of a client has no type: its length, of itself and all that

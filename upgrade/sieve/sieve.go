@@ -35,6 +35,9 @@ var Protocol = &dialogue.Protocol{
 	Join:        newFilter,
 
 	CheckCapability: checkCapability,
+
+	Inquire: inquire,
+	Quit:    "LOGOUT\r\n",
 }
 
 func accept(s *dialogue.Session) error {

@@ -37,6 +37,10 @@ var Protocol = &dialogue.Protocol{
 
 	CheckCapability: checkCapability,
 	Introduces:      true,
+
+	ImplicitPort: 465,
+	Inquire:      func(s *dialogue.Session, greeted bool) ([]string, error) { return inquire(s, "EHLO", greeted) },
+	Quit:         "QUIT\r\n",
 }
 
 // LMTP is SMTP with LHLO (RFC 2033 section 4.1) and a reply to each recipient.
@@ -56,6 +60,9 @@ var LMTP = &dialogue.Protocol{
 
 	CheckCapability: checkCapability,
 	Introduces:      true,
+
+	Inquire: func(s *dialogue.Session, greeted bool) ([]string, error) { return inquire(s, "LHLO", greeted) },
+	Quit:    "QUIT\r\n",
 }
 
 // accept greets with a word behind the protocol's name, as servers do: monitors look for one.

@@ -31,6 +31,8 @@ var Protocol = &dialogue.Protocol{
 	Resume:      resume,
 	ErrorReply:  errorReply,
 	Join:        newFilter,
+
+	ImplicitPort: 992,
 }
 
 // Commands (RFC 854), and the option.

@@ -25,6 +25,10 @@ var Server = &dialogue.Protocol{
 	Request:    servers.request,
 	ErrorReply: servers.errorReply,
 	Join:       servers.newFilter,
+
+	ImplicitPort: 5270,
+	Inquire:      servers.inquire,
+	Quit:         xmppEndOfStream,
 }
 
 const (

@@ -35,6 +35,10 @@ var Protocol = &dialogue.Protocol{
 	Resume:     (*dialogue.Session).KeepHeard, // for a client that opens a stream to the same domain
 	ErrorReply: clients.errorReply,
 	Join:       clients.newFilter,
+
+	ImplicitPort: 5223,
+	Inquire:      clients.inquire,
+	Quit:         xmppEndOfStream,
 }
 
 // maxXMPPTag bounds a tag, in octets.
