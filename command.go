@@ -1,30 +1,23 @@
 package l4starttls
 
 import (
-	"cmp"
 	"context"
-	"crypto/x509"
-	"errors"
-	"fmt"
 	"io"
-	"net"
-	"net/netip"
 	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/l4starttls/caddy-l4-starttls/probe"
-	"github.com/l4starttls/caddy-l4-starttls/upgrade"
 )
 
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
-		Name:      "starttls-probe",
-		Usage:     "<protocol> <host>[:<port>] [--json] [--insecure] [--server-name <name>] [--ca <file>] [--timeout <duration>]",
+		Name: "starttls-probe",
+		Usage: "<protocol> <host>[:<port>] [--implicit] [--json] [--insecure] [--server-name <name>] [--ca <file>] [--timeout <duration>] " +
+			"[--all-addresses] [--mx <domain>] [--tlsa] [--mta-sts <file>] [--tls-versions] [--warn-days <n>]",
 		Short:     "Asks a server for an upgrade to TLS and reports what it finds",
 		Long:      probeHelp,
 		CobraFunc: setUpProbe,
@@ -35,14 +28,22 @@ var probeHelp = `
 Connects to a server, asks it for the upgrade to TLS as a client of the protocol
 would, does the TLS handshake, and reports what was said in plaintext, the TLS
 parameters, the certificate chain, whether it verifies, whether the server lets
-clients log in without TLS, and how long each phase took. It never logs in.
+clients log in without TLS, what it says inside TLS that it can do, and how long each
+phase took. It never logs in. With --implicit, TLS begins with the first byte.
 
 The protocol is one of: ` + protocolNames(requestable) + `.
-Without a port, the protocol's own is used.
+Without a port, the protocol's own is used, or with --implicit that of its TLS.
 
 The chain is verified against the system's roots, or those of --ca alone, and
 against the host, or the name of --server-name. That name is also what the server
-is asked for, by SNI and in XMPP.
+is asked for, by SNI and in XMPP. With --tlsa it is verified against the TLSA records
+that are published for host and port instead (DANE). That takes DNSSEC, of which the
+command knows what the DNS server says, and validates nothing itself: use a resolver
+that validates, on this machine or by a way that you trust. With --mta-sts or
+--mta-sts-domain, host and certificate must also be as an MTA-STS policy has them.
+
+With --mx all mail servers of a domain are probed, and with --all-addresses all
+addresses of a host; the exit status is the highest of theirs.
 
 What the server says is printed with control characters escaped, and bytes that are
 not text in hexadecimal, behind C# and S#.
@@ -54,6 +55,7 @@ The exit status is
   5  if the server does not offer the upgrade, or refuses it
   6  if the server is not reached, or the time of --timeout is over
   7  if the server breaks off, does not keep to the protocol, or fails at TLS
+  8  if all is well, but a certificate expires within --warn-days
 `
 
 // Exit statuses. Caddy itself uses 1 to 3, and Go 2.
@@ -63,24 +65,46 @@ var probeStatus = map[string]int{
 	probe.Refused:     5,
 	probe.NotOffered:  5,
 	probe.Unreachable: 6,
+	probe.TimedOut:    6,
 	probe.Failed:      7,
 }
+
+const expiresSoon = 8 // the exit status of a warning
 
 // setUpProbe has the flags of the command.
 func setUpProbe(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.SetNormalizeFunc(withHyphens)
-	flags.Bool("json", false, "Print one JSON object")
-	flags.Bool("insecure", false, "Exit with 0 even if the certificate does not verify")
+	flags.Bool("implicit", false, "Begin with TLS, and ask for nothing in plaintext")
 	flags.String("server-name", "", "Name to ask for and to verify (default: the host)")
-	flags.String("ca", "", "PEM file with the roots to trust, in place of the system's")
-	flags.Duration("timeout", 10*time.Second, "Time for the whole probe")
+	flags.String("ca", "", "PEM file with the roots to trust (default: the system's)")
+	flags.Bool("insecure", false, "Exit with 0 even if the certificate does not verify")
+	flags.String("cert", "", "PEM file with the client's certificate, for servers that ask for one")
+	flags.String("key", "", "PEM file with its key")
+	flags.String("hello", "", "Our own name, in protocols in which a client tells it (default: localhost)")
+	flags.BoolP("ipv4", "4", false, "Connect to IPv4 addresses alone")
+	flags.BoolP("ipv6", "6", false, "Connect to IPv6 addresses alone")
+	flags.Bool("all-addresses", false, "Probe every address of the host, not just the first that answers")
+	flags.String("mx", "", "Probe the mail servers of this domain, in place of a host")
+	flags.String("resolver", "", "DNS server to ask, with its port if that is not 53 (default: the system's)")
+	flags.Bool("tlsa", false, "Verify by the TLSA records that are published for host and port")
+	flags.String("mta-sts", "", "File with an MTA-STS policy that the server must satisfy")
+	flags.String("mta-sts-domain", "", "Domain whose published MTA-STS policy the server must satisfy")
+	flags.Bool("tls-versions", false, "Find out which versions of TLS the server accepts, with a connection for each")
+	flags.Int("warn-days", 0, "Exit with 8 if a certificate of the chain expires within so many days")
+	flags.Bool("pem", false, "Print the certificates as PEM, too")
+	flags.Bool("json", false, "Print one JSON object (default: text)")
+	flags.Duration("timeout", 10*time.Second, "Time for the whole probe of a server")
 	addOwnFlags(flags, false)
-	cmd.Args = cobra.ExactArgs(2)
-	cmd.Example = "  caddy starttls-probe smtp mail.example.com:587\n" +
-		"  caddy starttls-probe imap 192.0.2.1 --server-name mail.example.com --json"
+	cmd.Args = cobra.RangeArgs(1, 2)
+	cmd.Example = "  $ caddy starttls-probe smtp mail.example.com:587\n" +
+		"  $ caddy starttls-probe imap mail.example.com --implicit --warn-days 14\n" +
+		"  $ caddy starttls-probe imap 192.0.2.1 --server-name mail.example.com --json\n" +
+		"  $ caddy starttls-probe smtp --mx example.com --tlsa --mta-sts-domain example.com"
 	cmd.ValidArgsFunction = completeProtocol(requestable)
-	_ = cmd.MarkFlagFilename("ca")
+	for _, name := range []string{"ca", "cert", "key", "mta-sts"} {
+		_ = cmd.MarkFlagFilename(name)
+	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		run := caddycmd.WrapCommandFuncForCobra(func(flags caddycmd.Flags) (int, error) {
 			return runProbe(cmd.Context(), cmd.OutOrStdout(), flags, args)
@@ -90,93 +114,72 @@ func setUpProbe(cmd *cobra.Command) {
 	}
 }
 
+// A writer is a report, or several.
+type writer interface {
+	WriteText(out io.Writer) error
+	WriteColor(out io.Writer) error
+	WriteJSON(out io.Writer) error
+}
+
 func runProbe(ctx context.Context, out io.Writer, flags caddycmd.Flags, args []string) (int, error) {
-	target, err := newTarget(flags, args[0], args[1])
+	target, err := newTarget(flags, args)
 	if err != nil {
 		return 1, err
 	}
-	r := probe.Run(ctx, target)
-	write := r.WriteText
-	if flags.Bool("json") {
-		write = r.WriteJSON
+	if domain := flags.String("mta-sts-domain"); domain != "" {
+		fetching, cancel := context.WithTimeout(ctx, target.Timeout)
+		defer cancel()
+		target.Policy = probe.FetchPolicy(fetching, target.Resolver, target.Roots, domain)
 	}
-	if err := write(out); err != nil {
+	found, status := probeAll(ctx, target, flags.String("mx"), flags.Bool("all-addresses"), flags.Bool("insecure"))
+	if err := show(found, out, flags.Bool("json")); err != nil {
 		return 1, err
 	}
-	if r.Outcome == probe.Unverified && flags.Bool("insecure") {
-		return 0, nil
-	}
-	return probeStatus[r.Outcome], nil
+	return status, nil
 }
 
-// newTarget finds what is wrong with the command line before anybody is asked.
-func newTarget(flags caddycmd.Flags, protocol, address string) (t probe.Target, err error) {
-	t.Timeout = flags.Duration("timeout")
-	if t.Protocol, err = upgrade.Lookup(protocol); err != nil {
-		return t, err
-	}
-	if t.Host, t.Port, err = probeAddress(address, t.Protocol.Port); err != nil {
-		return t, fmt.Errorf("address %q: %w", address, err)
-	}
-	t.ServerName = cmp.Or(flags.String("server-name"), nameOf(t.Host))
-	t.Options = ownOptions(flags)
+// probeAll probes one server, or several, and has the highest of their statuses.
+func probeAll(ctx context.Context, target probe.Target, domain string, all, insecure bool) (found writer, status int) {
+	s := new(probe.Summary)
 	switch {
-	case t.Protocol.Request == nil:
-		return t, fmt.Errorf("protocol %q cannot be requested", protocol)
-	case t.Timeout <= 0:
-		return t, fmt.Errorf("timeout %s: must be positive", t.Timeout)
+	case domain != "":
+		s = probe.RunMX(ctx, target, domain, all)
+	case all:
+		s.Reports = probe.RunAll(ctx, target)
+	default:
+		r := probe.Run(ctx, target)
+		return r, statusOf(r, insecure)
 	}
-	if err := errors.Join(checkHostname("server name", t.ServerName), t.Protocol.CheckOptions(t.Options, true)); err != nil {
-		return t, err
+	if len(s.Reports) == 0 {
+		return s, probeStatus[probe.Unreachable]
 	}
-	if file := flags.String("ca"); file != "" {
-		t.Roots, err = readRoots(file)
+	for _, r := range s.Reports {
+		status = max(status, statusOf(r, insecure))
 	}
-	return t, err
+	return s, status
 }
 
-func readRoots(file string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(file) //nolint:gosec // the user's own choice
-	if err != nil {
-		return nil, fmt.Errorf("reading CA certificates: %w", err)
+// statusOf is what the command exits with.
+func statusOf(r *probe.Report, insecure bool) int {
+	status := probeStatus[r.Outcome]
+	if r.Outcome == probe.Unverified && insecure {
+		status = 0
 	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("reading CA certificates: no certificate in %q", file)
+	if status == 0 && r.Warning != "" {
+		return expiresSoon
 	}
-	return roots, nil
+	return status
 }
 
-// probeAddress splits host:port. Without a port, an IPv6 address may have brackets
-// or not.
-func probeAddress(address string, otherwise uint16) (host, port string, err error) {
-	host, port, err = net.SplitHostPort(address)
-	if err != nil {
-		host, port = strings.TrimSuffix(strings.TrimPrefix(address, "["), "]"), ""
-		if _, err := netip.ParseAddr(host); err != nil && (host != address || strings.Contains(host, ":")) {
-			return "", "", errors.New("must be <host> or <host>:<port>")
-		}
-	}
-	if port == "" && otherwise != 0 {
-		port = strconv.Itoa(int(otherwise))
-	}
+// show prints what was found. Only a terminal gets colours, and only if nobody minds
+// (https://no-color.org).
+func show(found writer, out io.Writer, json bool) error {
+	file, ok := out.(*os.File)
 	switch {
-	case !validHostname(nameOf(host)):
-		return "", "", errors.New("must begin with a domain name or an IP address")
-	case port == "":
-		return "", "", errors.New("a port is required, since the protocol has none of its own")
+	case json:
+		return found.WriteJSON(out)
+	case ok && term.IsTerminal(int(file.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb":
+		return found.WriteColor(out)
 	}
-	if n, err := net.LookupPort("tcp", port); err != nil || n == 0 {
-		return "", "", fmt.Errorf("unknown port %q", port)
-	}
-	return host, port, nil
-}
-
-// nameOf is the host as certificates have it: without the dot that ends a domain
-// name, and without the zone of an IPv6 address.
-func nameOf(host string) string {
-	if addr, err := netip.ParseAddr(host); err == nil {
-		return addr.WithZone("").String()
-	}
-	return strings.TrimSuffix(host, ".")
+	return found.WriteText(out)
 }

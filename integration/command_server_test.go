@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/l4starttls/caddy-l4-starttls/internal/testkit"
+	starttlsprobe "github.com/l4starttls/caddy-l4-starttls/probe"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
 )
 
@@ -49,9 +50,10 @@ func starttlsProbe(t testing.TB, args ...string) (status int, out string) {
 
 // A probed is what `--json` prints.
 type probed struct {
-	Protocol, Address, Outcome, Error string
+	Protocol, Address, Outcome, Error, Hint, Warning string
 
 	ServerName     string `json:"server_name"`
+	ImplicitTLS    bool   `json:"implicit_tls"`
 	PlaintextLogin string `json:"plaintext_login"`
 	Tried          []struct{ Address, Error string }
 	Dialogue       []struct{ From, Text, Hex string }
@@ -67,12 +69,24 @@ type probed struct {
 		NotBefore time.Time `json:"not_before"`
 		NotAfter  time.Time `json:"not_after"`
 		DaysLeft  int       `json:"days_left"`
+		HoursLeft int       `json:"hours_left"`
+		SHA256    string
+		KeySHA256 string `json:"key_sha256"`
+		PEM       string
 	}
 	Verification *struct {
 		Verified bool
 		Problems []string
 	}
 	Times map[string]float64 `json:"times_ms"`
+
+	Versions          []starttlsprobe.Version `json:"tls_versions"`
+	ClientCertificate string                  `json:"client_certificate"`
+	TLSARecord        string                  `json:"tlsa_record"`
+	DANE              *starttlsprobe.DANE
+	MTASTS            *starttlsprobe.MTASTS `json:"mta_sts"`
+	Capabilities      []string
+	CapabilitiesError string `json:"capabilities_error"`
 }
 
 // probeJSON runs the command with --json. There is nothing in the object that is
@@ -146,7 +160,7 @@ func listenAndServe(t testing.TB, serve func(net.Conn)) (address string) {
 	return ln.Addr().String()
 }
 
-// upgrading is a server that upgrades a protocol, and then waits for the end.
+// upgrading is a server that upgrades a protocol, and ends at the first word inside TLS.
 func upgrading(proto *upgrade.Protocol, config *upgrade.Config) func(net.Conn) {
 	return func(raw net.Conn) {
 		conn := upgrade.Server(raw, config)
@@ -157,7 +171,8 @@ func upgrading(proto *upgrade.Protocol, config *upgrade.Config) func(net.Conn) {
 			err = conn.StartTLS(context.Background())
 		}
 		if err == nil {
-			io.Copy(io.Discard, conn)
+			_, _ = conn.Read(make([]byte, 1))
+			_ = conn.Close()
 		}
 	}
 }
@@ -182,6 +197,14 @@ func saying(words ...string) func(net.Conn) {
 }
 
 // hangingUp is saying without the wait at the end.
-func hangingUp(words string) func(net.Conn) {
-	return func(conn net.Conn) { io.WriteString(conn, words) }
+func hangingUp(words ...string) func(net.Conn) {
+	return func(conn net.Conn) {
+		scratch := make([]byte, 4096)
+		for i, w := range words {
+			if i > 0 {
+				conn.Read(scratch)
+			}
+			io.WriteString(conn, w)
+		}
+	}
 }

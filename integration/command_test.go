@@ -1,8 +1,10 @@
 package integration_test
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/l4starttls/caddy-l4-starttls/internal/testkit"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
 )
 
@@ -29,13 +32,22 @@ func TestProbeSaysWhatItFound(t *testing.T) {
 	ca := newTestCA(t)
 	config := serverWith(issue(t, "Mail", ca.intermediate, nil))
 	config.TLS.NextProtos = upgrade.IMAP.ALPN
-	address := listenAndServe(t, upgrading(upgrade.IMAP, config))
+	address := listenAndServe(t, func(raw net.Conn) {
+		conn, err := upgrade.Accept(context.Background(), raw, upgrade.IMAP, config)
+		for err == nil {
+			_, err = conn.ReadLine()
+			_, _ = io.WriteString(conn, "* CAPABILITY IMAP4rev1 AUTH=PLAIN\r\na003 OK done\r\n")
+		}
+	})
 	status, out := starttlsProbe(t, "imap", address, "--ca", ca.file, "--server-name", "mail.example.com")
 	require.Zero(t, status, out)
 	for pattern, constant := range map[string]string{
-		regexp.QuoteMeta(address):                   "ADDRESS",
+		`127\.0\.0\.1:`:                             "ADDRESS:",
 		`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`:            "DATE",
 		`\b\d+\.\d ms`:                              "TIME",
+		`\b[0-9a-f]{64}\b`:                          "SHA256",
+		`:` + testkit.Port(t, address) + `\b`:       ":PORT",
+		`_` + testkit.Port(t, address) + `\._tcp`:   "_PORT._tcp",
 		`TLS_[A-Z0-9_]+, (X25519MLKEM768|X25519)\b`: "SUITE, GROUP",
 	} {
 		out = regexp.MustCompile(pattern).ReplaceAllString(out, constant)
@@ -44,19 +56,25 @@ func TestProbeSaysWhatItFound(t *testing.T) {
 C: a002 STARTTLS
 S: a002 OK Begin TLS negotiation now
 
-Server:           ADDRESS (imap)
-Connected:        ADDRESS
+Server:           ADDRESS:PORT (imap)
+Connected:        ADDRESS:PORT
 Login before TLS: no
 TLS:              TLS 1.3, SUITE, GROUP, imap ALPN
 Certificate:      CN=Mail
   names:          mail.example.com, 127.0.0.1
   issuer:         CN=Test Intermediate
   valid:          DATE to DATE UTC, 100 days left
+  SHA-256:        SHA256
+  key's SHA-256:  SHA256
 Certificate:      CN=Test Intermediate
   names:          mail.example.com, 127.0.0.1
   issuer:         CN=Test Root
   valid:          DATE to DATE UTC, 100 days left
+  SHA-256:        SHA256
+  key's SHA-256:  SHA256
 Verification:     ok, for mail.example.com
+TLSA to publish:  _PORT._tcp.mail.example.com. IN TLSA 3 1 1 SHA256
+Inside TLS:       IMAP4rev1, AUTH=PLAIN
 Time:             resolve TIME, connect TIME, negotiate TIME, handshake TIME
 Result:           verified
 `, out)
@@ -123,6 +141,7 @@ func TestProbeDoesNotVerify(t *testing.T) {
 		"wrong name":        {issue(t, "Mail", ca.intermediate, nil), "mx.example.org", []string{"valid for mail.example.com, not mx.example.org"}},
 		"self-signed":       {issue(t, "Mail", nil, nil), "mail.example.com", []string{"unknown authority"}},
 		"another CA's":      {issue(t, "Mail", newTestCA(t).intermediate, nil), "mail.example.com", []string{"unknown authority"}},
+		"no intermediate":   {alone(issue(t, "Mail", ca.intermediate, nil)), "mail.example.com", []string{"unknown authority"}},
 		"expired":           {issue(t, "Mail", ca.intermediate, past), "mail.example.com", []string{"expired"}},
 		"expired and wrong": {issue(t, "Mail", ca.intermediate, past), "mx.example.org", []string{"expired", "not mx.example.org"}},
 		"for clients": {issue(t, "Mail", ca.intermediate, func(c *x509.Certificate) {
@@ -153,11 +172,18 @@ func TestProbeDoesNotVerify(t *testing.T) {
 	}
 }
 
+// alone is a certificate without the one of who has signed it.
+func alone(certificate *tls.Certificate) *tls.Certificate {
+	certificate.Certificate = certificate.Certificate[:1]
+	return certificate
+}
+
 // A server that is not upgraded to is reported for what it says, and --insecure does
 // not make it better.
 func TestProbeFails(t *testing.T) {
 	old := serverWith(issue(t, "Mail", nil, nil))
 	old.TLS.MaxVersion = tls.VersionTLS11
+	const halfHello = "\x16\x03\x03\x00\x7a\x02\x00\x00\x76\x03\x03"
 	ehlo := "250-mx\r\n250-AUTH PLAIN\r\n250 STARTTLS\r\n"
 	for name, test := range map[string]struct {
 		serve          func(net.Conn)
@@ -174,12 +200,14 @@ func TestProbeFails(t *testing.T) {
 		"breaks off":         {hangingUp("220 mx"), 7, "failed", "EOF", "unknown", "S: 220 mx\n", 3},
 		"stays in plaintext": {saying("220 mx\r\n", ehlo, "220 go\r\n", "500 what\r\n"), 7, "failed", "in plaintext", "yes", "S: 220 go\n\n", 4},
 		"old TLS":            {upgrading(upgrade.SMTP, old), 7, "failed", "handshake", "no", "C: STARTTLS\n", 4},
-		"says nothing":       {saying(""), 6, "unreachable", "no answer within 1s", "unknown", "Server: ", 3},
-		"no handshake":       {saying("220 mx\r\n", ehlo, "220 go\r\n"), 6, "unreachable", "no answer within 1s", "yes", "S: 220 go\n\n", 4},
+		"says nothing":       {saying(""), 6, "timeout", "no answer within 1s", "unknown", "Server: ", 3},
+		"half a handshake":   {saying("220 mx\r\n", ehlo, "220 go\r\n", halfHello), 6, "timeout", "no answer within 1s", "yes", "S: 220 go\n\n", 4},
+		"ends a handshake":   {hangingUp("220 mx\r\n", ehlo, "220 go\r\n", halfHello), 7, "failed", "handshake", "yes", "S: 220 go\n\n", 4},
+		"no handshake":       {saying("220 mx\r\n", ehlo, "220 go\r\n"), 6, "timeout", "no answer within 1s", "yes", "S: 220 go\n\n", 4},
 	} {
 		t.Run(name, func(t *testing.T) {
 			args := []string{"smtp", listenAndServe(t, test.serve), "--insecure"}
-			if test.outcome == "unreachable" {
+			if test.outcome == "timeout" {
 				args = append(args, "--timeout", "1s")
 			}
 			status, p := probeJSON(t, args...)
@@ -221,6 +249,8 @@ func TestProbeReachesNobody(t *testing.T) {
 
 func TestProbeAddresses(t *testing.T) {
 	for args, want := range map[string][2]string{
+		"smtp 127.0.0.1 --implicit":  {"127.0.0.1:465", "127.0.0.1"},
+		"imap ::1 --implicit -6":     {"[::1]:993", "::1"},
 		"smtp 127.0.0.1":             {"127.0.0.1:25", "127.0.0.1"},
 		"lmtp 127.0.0.1:":            {"127.0.0.1:24", "127.0.0.1"},
 		"imap ::1":                   {"[::1]:143", "::1"},
@@ -251,6 +281,15 @@ func TestProbeUsage(t *testing.T) {
 		"smtp 127.0.0.1:1 --ca " + empty, "smtp 127.0.0.1:1 --ca " + empty + ".missing",
 		"smtp 127.0.0.1:1 --command STARTTLS", "line 127.0.0.1:1 --command a\nb",
 		"smtp 127.0.0.1:1 --unknown",
+		"sieve 127.0.0.1 --implicit",
+		"imap 127.0.0.1:1 --hello x", "smtp 127.0.0.1:1 --hello a/b",
+		"smtp 127.0.0.1:1 -4 -6",
+		"smtp 127.0.0.1:1 --mx example.com", "smtp --mx example.com --server-name x", "imap --mx example.com", "smtp --mx a:b",
+		"smtp 127.0.0.1:1 --resolver a:b:c",
+		"smtp 127.0.0.1:1 --mta-sts " + empty, "smtp 127.0.0.1:1 --mta-sts " + empty + ".missing", "smtp 127.0.0.1:1 --mta-sts-domain a:b",
+		"smtp 127.0.0.1:1 --mta-sts x --mta-sts-domain y", "imap 127.0.0.1:1 --mta-sts-domain example.com",
+		"smtp 127.0.0.1:1 --cert " + empty, "smtp 127.0.0.1:1 --cert " + empty + " --key " + empty,
+		"smtp 127.0.0.1:1 --warn-days -1", "smtp 127.0.0.1:1 --warn-days soon",
 	} {
 		status, out := starttlsProbe(t, strings.FieldsFunc(args, func(r rune) bool { return r == ' ' })...)
 		require.Equal(t, 1, status, args)

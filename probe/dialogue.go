@@ -11,9 +11,12 @@ import (
 // A Utterance is what one side says in plaintext without waiting for the other: as
 // text, or in hexadecimal.
 type Utterance struct {
-	From string `json:"from"` // client or server
+	// From is client or server.
+	From string `json:"from"`
+	// Text is what was said, in protocols of text.
 	Text string `json:"text,omitempty"`
-	Hex  string `json:"hex,omitempty"`
+	// Hex is the same in hexadecimal, where it is not text.
+	Hex string `json:"hex,omitempty"`
 }
 
 // An eavesdropper keeps what passes through a connection, until it is stopped. How

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
@@ -18,11 +19,12 @@ import (
 
 // How a probe ends: the values of Report.Outcome.
 const (
-	Verified    = "verified"    // TLS is up, and the certificate verifies
-	Unverified  = "unverified"  // TLS is up, and the certificate does not verify
+	Verified    = "verified"    // TLS is up, and the certificate verifies, as does all that was asked for
+	Unverified  = "unverified"  // TLS is up, and something does not verify
 	Refused     = "refused"     // the server refused the upgrade
 	NotOffered  = "not offered" // the server does not offer the upgrade
-	Unreachable = "unreachable" // there was no connection, or no answer in time
+	Unreachable = "unreachable" // there was no connection
+	TimedOut    = "timeout"     // there was one, and then no answer in time
 	Failed      = "failed"      // the server broke off, broke the protocol, or failed at TLS
 )
 
@@ -34,6 +36,19 @@ type Target struct {
 	Roots      *x509.CertPool    // to trust; nil for the system's
 	Timeout    time.Duration     // of the whole
 	Options    map[string]string // the protocol's own
+
+	Network     string           // "ip4" or "ip6" for addresses of one family; default: "ip"
+	Address     netip.Addr       // the one address to connect to, if it is valid; default: those of Host
+	ImplicitTLS bool             // TLS begins with the first byte: nothing is asked for in plaintext
+	Hello       string           // our own name, in protocols in which a client tells it; default: "localhost"
+	Certificate *tls.Certificate // for a server that asks for one; nil for none
+
+	Resolver *Resolver     // for names and records; nil for the system's
+	TLSA     bool          // look up TLSA records, and compare the certificates with them
+	Policy   *MTASTS       // to compare the name and the certificate with; nil for none
+	Versions bool          // find out which versions of TLS there are, by a connection for each
+	PEM      bool          // report the certificates themselves
+	Expiry   time.Duration // warn of certificates that expire sooner; 0 for no warning
 }
 
 // Run probes a server. It ends with ctx or after the target's timeout. Whatever happens is
@@ -43,16 +58,34 @@ func Run(ctx context.Context, target Target) *Report {
 	defer cancel()
 	p := &prober{target}
 	r := &Report{
-		Protocol:   p.Protocol.Name,
-		Address:    net.JoinHostPort(p.Host, p.Port),
-		ServerName: p.ServerName,
+		Protocol:    p.Protocol.Name,
+		Address:     net.JoinHostPort(p.Host, p.Port),
+		ServerName:  p.ServerName,
+		ImplicitTLS: p.ImplicitTLS,
 
 		PlaintextLogin: "unknown",
 	}
 	if err := p.reach(ctx, r); err != nil {
 		r.Outcome, r.Error = p.outcome(ctx, err)
+		r.Hint = p.hint(r, err)
 	}
 	return r
+}
+
+// RunAll probes all addresses of a server, one after the other, with the target's timeout for
+// each.
+func RunAll(ctx context.Context, target Target) (reports []*Report) {
+	resolving, cancel := context.WithTimeout(ctx, target.Timeout)
+	defer cancel()
+	addresses, err := (&prober{target}).resolve(resolving)
+	if err != nil {
+		return []*Report{Run(ctx, target)}
+	}
+	for _, address := range addresses {
+		target.Address = address.Addr()
+		reports = append(reports, Run(ctx, target))
+	}
+	return reports
 }
 
 // A prober probes one server.
@@ -77,7 +110,19 @@ func (p *prober) reach(ctx context.Context, r *Report) error {
 		return err
 	}
 	defer func() { _ = raw.Close() }()
-	return p.upgrade(ctx, raw, r)
+	conn, err := p.upgrade(ctx, raw, r)
+	if p.Versions && r.Times.Handshake != nil { // also if the server has none that is good
+		defer func() { r.Versions = p.versions(ctx, raw.RemoteAddr().String()) }()
+	}
+	if err != nil {
+		return err
+	}
+	state, _ := conn.TLSConnectionState()
+	r.TLS = newTLS(&state)
+	p.inquire(ctx, conn, r)
+	_ = conn.Close()
+	p.judge(ctx, state.PeerCertificates, raw.RemoteAddr(), r)
+	return nil
 }
 
 // timed measures a phase.
@@ -94,14 +139,32 @@ func (p *prober) resolve(ctx context.Context) (addresses []netip.AddrPort, err e
 	if err != nil {
 		return nil, &unreachableError{err}
 	}
-	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", p.Host)
-	if err != nil {
-		return nil, &unreachableError{err}
+	found := []netip.Addr{p.Address}
+	if !p.Address.IsValid() {
+		if found, err = p.lookup(ctx); err != nil {
+			return nil, &unreachableError{err}
+		}
 	}
 	for _, addr := range found {
-		addresses = append(addresses, netip.AddrPortFrom(addr.Unmap(), uint16(port))) //nolint:gosec // a port
+		address := netip.AddrPortFrom(addr.Unmap(), uint16(port)) //nolint:gosec // a port
+		if !slices.Contains(addresses, address) {
+			addresses = append(addresses, address)
+		}
 	}
 	return addresses, nil
+}
+
+// lookup finds the addresses of the host, of the family that is wanted.
+func (p *prober) lookup(ctx context.Context) ([]netip.Addr, error) {
+	network := p.Network
+	if network == "" {
+		network = "ip"
+	}
+	found, err := p.Resolver.host().LookupNetIP(ctx, network, p.Host)
+	if err == nil && len(found) == 0 {
+		err = fmt.Errorf("%s has no address of the family that is asked for", p.Host)
+	}
+	return found, err
 }
 
 // connect tries one address after the other, and gives each its share of the time
@@ -130,73 +193,6 @@ func dialShare(ctx context.Context, address netip.AddrPort, left int) (net.Conn,
 	return dialer.DialContext(ctx, "tcp", address.String())
 }
 
-// upgrade does both phases on an open connection. The handshake does not verify:
-// the chain is to be shown even if it is a bad one, and is verified afterwards.
-func (p *prober) upgrade(ctx context.Context, raw net.Conn, r *Report) error {
-	config := &upgrade.Config{
-		TLS:                &tls.Config{ServerName: p.ServerName, InsecureSkipVerify: true}, //nolint:gosec // see verify
-		Options:            p.Options,
-		Passthrough:        true,
-		NegotiationTimeout: p.Timeout,
-		HandshakeTimeout:   p.Timeout,
-	}
-	heard := &eavesdropper{Conn: raw, secrets: p.Protocol.Concealed(p.Options)}
-	var conn *upgrade.Conn
-	err := timed(&r.Times.Negotiate, func() (err error) {
-		conn, err = upgrade.Request(ctx, heard, p.Protocol, config)
-		return err
-	})
-	r.Dialogue = heard.stop()
-	if o := conn.Outcome(); o.PlaintextLoginKnown {
-		r.PlaintextLogin = yesNo(o.PlaintextLogin)
-	}
-	if err != nil {
-		return err
-	}
-	if err := timed(&r.Times.Handshake, func() error { return conn.StartTLS(ctx) }); err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close() }()
-	state, _ := conn.TLSConnectionState()
-	p.judge(&state, r)
-	return nil
-}
-
-// judge reports on a connection that is up.
-func (p *prober) judge(state *tls.ConnectionState, r *Report) {
-	now := time.Now()
-	r.TLS = newTLS(state)
-	for _, cert := range state.PeerCertificates {
-		r.Certificates = append(r.Certificates, newCertificate(cert, now))
-	}
-	r.Verification = p.verify(state.PeerCertificates, now)
-	r.Outcome = Unverified
-	if r.Verification.Verified {
-		r.Outcome = Verified
-	}
-}
-
-// verify looks for a chain and at the name apart, so that a server with two problems
-// hears of both.
-func (p *prober) verify(chain []*x509.Certificate, now time.Time) *Verification {
-	if len(chain) == 0 { // TLS does not let that happen
-		return &Verification{Problems: []string{"no certificate"}}
-	}
-	intermediates := x509.NewCertPool()
-	for _, cert := range chain[1:] {
-		intermediates.AddCert(cert)
-	}
-	_, err := chain[0].Verify(x509.VerifyOptions{Roots: p.Roots, Intermediates: intermediates, CurrentTime: now})
-	v := new(Verification)
-	for _, err := range []error{err, chain[0].VerifyHostname(p.ServerName)} {
-		if err != nil {
-			v.Problems = append(v.Problems, err.Error())
-		}
-	}
-	v.Verified = len(v.Problems) == 0
-	return v
-}
-
 // unreachableError is in front of why there is no connection.
 type unreachableError struct{ error }
 
@@ -214,7 +210,7 @@ func (p *prober) outcome(ctx context.Context, err error) (outcome, text string) 
 	case errors.As(err, &unreachable):
 		return Unreachable, err.Error()
 	case isTimeout(err), ctx.Err() != nil:
-		return Unreachable, fmt.Sprintf("no answer within %s", p.Timeout)
+		return TimedOut, fmt.Sprintf("no answer within %s", p.Timeout)
 	}
 	return Failed, err.Error()
 }
@@ -222,4 +218,24 @@ func (p *prober) outcome(ctx context.Context, err error) (outcome, text string) 
 func isTimeout(err error) bool {
 	return errors.Is(err, upgrade.ErrTimeout) || errors.Is(err, os.ErrDeadlineExceeded) ||
 		errors.Is(err, context.DeadlineExceeded)
+}
+
+// hint says what may be the matter with a server that is of another kind than it was taken for.
+func (p *prober) hint(r *Report, err error) string {
+	heard := false
+	for _, u := range r.Dialogue {
+		heard = heard || u.From == "server"
+	}
+	switch {
+	case p.ImplicitTLS && errors.Is(err, upgrade.ErrNotTLS):
+		return "the server speaks plaintext first: try without --implicit"
+	case p.ImplicitTLS && r.Outcome == TimedOut:
+		return "perhaps TLS has to be asked for: try without --implicit"
+	case p.ImplicitTLS:
+	case errors.Is(err, upgrade.ErrExpectsTLS), r.Outcome == TimedOut && !heard:
+		return "perhaps TLS from the first byte: try --implicit"
+	case r.Outcome == Failed && !heard && p.Protocol.ServerFirst && r.Times.Negotiate != nil:
+		return "the server ends the connection before it has said a word: it may not like our address, or expect something in front, such as a PROXY protocol header"
+	}
+	return ""
 }

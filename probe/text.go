@@ -11,8 +11,55 @@ import (
 )
 
 // WriteText writes a report for people.
-func (r *Report) WriteText(out io.Writer) error {
-	t := new(text)
+func (r *Report) WriteText(out io.Writer) error { return r.write(out, new(text)) }
+
+// WriteColor is WriteText for a terminal: how the probe ended has a colour.
+func (r *Report) WriteColor(out io.Writer) error { return r.write(out, &text{color: true}) }
+
+func (r *Report) write(out io.Writer, t *text) error {
+	t.report(r)
+	_, err := io.WriteString(out, t.String())
+	return err
+}
+
+// A text has a label and a value in each row.
+type text struct {
+	strings.Builder
+	color bool
+}
+
+func (t *text) line(text string) { _, _ = t.WriteString(text + "\n") }
+
+// row is where everything passes that may be the peer's.
+func (t *text) row(label, value string) { t.colored(label, value, "") }
+
+// Colours of ANSI X3.64 that terminals have.
+const (
+	green  = "\x1b[32m"
+	yellow = "\x1b[33m"
+	red    = "\x1b[31m"
+	plain  = "\x1b[0m"
+)
+
+func (t *text) colored(label, value, color string) {
+	value = escape(value)
+	if t.color && color != "" {
+		value = color + value + plain
+	}
+	t.line(fmt.Sprintf("%-17s %s", label+":", value))
+}
+
+// verdict is green if there are no problems, and else a row for each.
+func (t *text) verdict(label, good string, problems []string) {
+	if len(problems) == 0 {
+		t.colored(label, good, green)
+	}
+	for _, problem := range problems {
+		t.colored(label, problem, red)
+	}
+}
+
+func (t *text) report(r *Report) {
 	for _, u := range r.Dialogue {
 		for _, line := range u.lines() {
 			t.line(line)
@@ -21,7 +68,11 @@ func (r *Report) WriteText(out io.Writer) error {
 	if len(r.Dialogue) > 0 {
 		t.line("")
 	}
-	t.row("Server", r.Address+" ("+r.Protocol+")")
+	how := r.Protocol
+	if r.ImplicitTLS {
+		how += ", TLS from the first byte"
+	}
+	t.row("Server", r.Address+" ("+how+")")
 	for _, a := range r.Tried {
 		if a.Error != "" {
 			t.row("Tried", a.Address+", "+a.Error)
@@ -29,55 +80,97 @@ func (r *Report) WriteText(out io.Writer) error {
 			t.row("Connected", a.Address)
 		}
 	}
-	t.row("Login before TLS", r.PlaintextLogin)
+	if !r.ImplicitTLS {
+		t.row("Login before TLS", r.PlaintextLogin)
+	}
 	if r.TLS != nil {
 		t.tls(r)
 	}
-	t.row("Time", r.Times.String())
-	result := r.Outcome
-	if r.Error != "" {
-		result += ", " + r.Error
+	for _, v := range r.Versions {
+		t.row(v.Version, map[string]string{"yes": "accepted", "no": "refused", "unknown": "not known"}[v.Accepted]+after(", ", v.Error))
 	}
-	t.row("Result", result)
-	_, err := io.WriteString(out, t.String())
-	return err
-}
-
-// A text has a label and a value in each row.
-type text struct{ strings.Builder }
-
-func (t *text) line(text string) { _, _ = t.WriteString(text + "\n") }
-
-// row is where everything passes that may be the peer's.
-func (t *text) row(label, value string) {
-	t.line(fmt.Sprintf("%-17s %s", label+":", escape(value)))
+	t.row("Time", r.Times.String())
+	t.result(r)
+	for _, c := range r.Certificates {
+		_, _ = t.WriteString(c.PEM) // which is base64
+	}
 }
 
 func (t *text) tls(r *Report) {
 	t.row("TLS", strings.Join([]string{
 		r.TLS.Version, r.TLS.CipherSuite, cmp.Or(r.TLS.Group, "no group"), cmp.Or(r.TLS.ALPN, "no") + " ALPN",
 	}, ", "))
+	if r.ClientCertificate != certificateNotAsked {
+		t.row("Client", "certificate "+r.ClientCertificate)
+	}
 	for _, c := range r.Certificates {
-		t.row("Certificate", cmp.Or(c.Subject, "no subject"))
-		if len(c.Names) > 0 {
-			t.row("  names", strings.Join(c.Names, ", "))
-		}
-		t.row("  issuer", cmp.Or(c.Issuer, "no name"))
-		t.row("  valid", c.NotBefore.Format(time.DateTime)+" to "+c.NotAfter.Format(time.DateTime)+" UTC, "+daysLeft(c.DaysLeft))
+		t.certificate(c)
 	}
-	if r.Verification.Verified {
-		t.row("Verification", "ok, for "+r.ServerName)
+	t.verdict("Verification", "ok, for "+r.ServerName, r.Verification.Problems)
+	if r.TLSARecord != "" {
+		t.row("TLSA to publish", r.TLSARecord)
 	}
-	for _, problem := range r.Verification.Problems {
-		t.row("Verification", problem)
+	if r.DANE != nil {
+		t.dane(r.DANE)
+	}
+	if r.MTASTS != nil {
+		t.mtasts(r.MTASTS)
+	}
+	if len(r.Capabilities) > 0 || r.CapabilitiesError != "" {
+		t.row("Inside TLS", cmp.Or(after("not known, ", r.CapabilitiesError), strings.Join(r.Capabilities, ", ")))
 	}
 }
 
-func daysLeft(days int) string {
-	if days < 0 {
-		return "expired"
+func (t *text) certificate(c *Certificate) {
+	t.row("Certificate", cmp.Or(c.Subject, "no subject"))
+	if len(c.Names) > 0 {
+		t.row("  names", strings.Join(c.Names, ", "))
 	}
-	return strconv.Itoa(days) + " days left"
+	t.row("  issuer", cmp.Or(c.Issuer, "no name"))
+	t.row("  valid", c.NotBefore.Format(time.DateTime)+" to "+c.NotAfter.Format(time.DateTime)+" UTC, "+lifetime(c.left))
+	t.row("  SHA-256", c.SHA256)
+	t.row("  key's SHA-256", c.KeySHA256)
+}
+
+func (t *text) dane(d *DANE) {
+	for _, record := range d.Records {
+		verdict := ", does not match"
+		if record.Matches {
+			verdict = ", matches"
+		}
+		t.row("TLSA published", record.String()+verdict+after(": ", record.Problem))
+	}
+	t.verdict("DANE", "ok, "+d.Resolver+" says that DNSSEC validates the records", d.Problems)
+}
+
+func (t *text) mtasts(p *MTASTS) {
+	if p.Mode != "" {
+		t.row("MTA-STS policy", p.Mode+", for "+strconv.Itoa(p.MaxAge)+" s, "+strings.Join(p.MX, ", ")+after(", id ", p.ID))
+	}
+	t.verdict("MTA-STS", "ok", p.Problems)
+}
+
+// result comes last, with what a person may want to know of it.
+func (t *text) result(r *Report) {
+	if r.Hint != "" {
+		t.row("Hint", r.Hint)
+	}
+	if r.Warning != "" {
+		t.colored("Warning", r.Warning, yellow)
+	}
+	color := red
+	if r.Outcome == Verified {
+		color = green
+	}
+	t.colored("Result", r.Outcome+after(", ", r.Error), color)
+}
+
+// after is text with something in front, or nothing.
+func after(front, text string) string {
+	if text == "" {
+		return ""
+	}
+	return front + text
 }
 
 // String names the phases.
