@@ -104,7 +104,7 @@ func (a *attackRun) once(t *testing.T, name, way, ip string, attack attack) {
 	}
 	c := &matrixClient{t: t, Conn: a.dial(t, a.proto, way, a.addr[name+" "+way])}
 	require.NoError(t, c.SetDeadline(time.Now().Add(attackTimeout)))
-	c.hold(matrixDialogue{begin.greeting, begin.greetsInTLS, begin.offer, steps}, way)
+	c.hold(matrixDialogue{greeting: begin.greeting, greetsInTLS: begin.greetsInTLS, offer: begin.offer, steps: steps}, way)
 }
 
 // logOf reads the log of a server that insists on writing it to a file.

@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"crypto/tls"
 	"net"
 	"regexp"
 	"testing"
@@ -15,12 +16,13 @@ type matrixDialogue struct {
 	greetsInTLS bool   // again, after an upgrade
 	offer       string // of an upgrade, which there must be none of
 	steps       [][2]string
+	talk        func(c *matrixClient, way string) // behind the steps, for what they cannot say
 }
 
 // matrixDialogues are keyed by protocol; the argument is how the server is reached.
 var matrixDialogues = map[string]func(up string) matrixDialogue{
 	"smtp": func(string) matrixDialogue {
-		return matrixDialogue{`220 .*\r\n`, false, `STARTTLS`, [][2]string{
+		return matrixDialogue{greeting: `220 .*\r\n`, offer: `STARTTLS`, steps: [][2]string{
 			{"EHLO client.example\r\n", `(250-.*\r\n)+250 .*\r\n`},
 			{"AUTH PLAIN " + plainResponse() + "\r\n", `235 .*\r\n`},
 			{"MAIL FROM:<" + mailAddress + ">\r\n", `250 .*\r\n`},
@@ -29,7 +31,7 @@ var matrixDialogues = map[string]func(up string) matrixDialogue{
 		}}
 	},
 	"imap": func(string) matrixDialogue {
-		return matrixDialogue{`\* OK .*\r\n`, false, `STARTTLS|LOGINDISABLED`, [][2]string{
+		return matrixDialogue{greeting: `\* OK .*\r\n`, offer: `STARTTLS|LOGINDISABLED`, steps: [][2]string{
 			{"a CAPABILITY\r\n", `\* CAPABILITY .*\r\na OK .*\r\n`},
 			{"b LOGIN alice \"open sesame\"\r\n", `(\* CAPABILITY .*\r\n)?b OK .*\r\n`},
 			{"c LIST \"\" INBOX\r\n", `\* LIST .* INBOX\r\nc OK .*\r\n`},
@@ -37,7 +39,7 @@ var matrixDialogues = map[string]func(up string) matrixDialogue{
 		}}
 	},
 	"pop3": func(string) matrixDialogue {
-		return matrixDialogue{`\+OK.*\r\n`, false, `STLS`, [][2]string{
+		return matrixDialogue{greeting: `\+OK.*\r\n`, offer: `STLS`, steps: [][2]string{
 			{"CAPA\r\n", `\+OK.*\r\n([A-Z].*\r\n)+\.\r\n`},
 			{"USER alice\r\n", `\+OK.*\r\n`},
 			{"PASS open sesame\r\n", `\+OK Logged in\.\r\n`},
@@ -46,16 +48,21 @@ var matrixDialogues = map[string]func(up string) matrixDialogue{
 		}}
 	},
 	"sieve": func(string) matrixDialogue {
-		return matrixDialogue{`(".*\r\n)+OK.*\r\n`, true, `STARTTLS`, [][2]string{
+		return matrixDialogue{greeting: `(".*\r\n)+OK.*\r\n`, greetsInTLS: true, offer: `STARTTLS`, steps: [][2]string{
 			{"AUTHENTICATE \"PLAIN\" \"" + plainResponse() + "\"\r\n", `OK.*\r\n`},
 			{"LISTSCRIPTS\r\n", `OK.*\r\n`},
 			{"LOGOUT\r\n", `OK.*\r\n`},
 		}}
 	},
-	"irc":      func(string) matrixDialogue { return matrixDialogue{offer: `\btls\b`, steps: ircSteps} },
-	"ldap":     func(string) matrixDialogue { return matrixDialogue{steps: ldapSteps} },
-	"postgres": postgresMatrix,
-	"xmpp":     func(string) matrixDialogue { return matrixDialogue{offer: "starttls", steps: xmppSteps} },
+	"connect":     func(string) matrixDialogue { return matrixDialogue{steps: siteSteps} },
+	"ftp":         ftpMatrix,
+	"http":        httpMatrix,
+	"telnet":      telnetMatrix,
+	"xmpp-server": func(string) matrixDialogue { return matrixDialogue{offer: "starttls", steps: xmppServerSteps} },
+	"irc":         func(string) matrixDialogue { return matrixDialogue{offer: `\btls\b`, steps: ircSteps} },
+	"ldap":        func(string) matrixDialogue { return matrixDialogue{steps: ldapSteps} },
+	"postgres":    postgresMatrix,
+	"xmpp":        func(string) matrixDialogue { return matrixDialogue{offer: "starttls", steps: xmppSteps} },
 }
 
 // ldapSteps are a login, a search and an end.
@@ -106,6 +113,7 @@ var xmppSteps = [][2]string{
 type matrixClient struct {
 	t testing.TB
 	net.Conn
+	tls         *tls.Config // for data connections
 	unseen, all string
 }
 
@@ -116,9 +124,10 @@ func (c *matrixClient) hold(d matrixDialogue, way string) {
 		c.expect(d.greeting)
 	}
 	for _, step := range d.steps {
-		_, err := c.Write([]byte(step[0]))
-		require.NoError(c.t, err, "%q", c.all)
-		c.expect(step[1])
+		c.say(step[0], step[1])
+	}
+	if d.talk != nil {
+		d.talk(c, way)
 	}
 	require.Empty(c.t, readRest(c.t, c.Conn))
 	if d.offer != "" {
@@ -126,16 +135,27 @@ func (c *matrixClient) hold(d matrixDialogue, way string) {
 	}
 }
 
-// expect reads until everything that has come matches.
-func (c *matrixClient) expect(pattern string) {
+// say sends something and waits for the answer.
+func (c *matrixClient) say(text, pattern string) []string {
+	c.t.Helper()
+	_, err := c.Write([]byte(text))
+	require.NoError(c.t, err, "%q", c.all)
+	return c.expect(pattern)
+}
+
+// expect reads until everything that has come matches, and returns the match and its groups.
+func (c *matrixClient) expect(pattern string) []string {
 	c.t.Helper()
 	re := regexp.MustCompile(`\A(?:` + pattern + `)\z`)
 	buffer := make([]byte, 4096)
-	for !re.MatchString(c.unseen) {
+	for {
+		if found := re.FindStringSubmatch(c.unseen); found != nil {
+			c.unseen = ""
+			return found
+		}
 		n, err := c.Read(buffer)
 		c.unseen += string(buffer[:n])
 		c.all += string(buffer[:n])
 		require.NoError(c.t, err, "waiting for %q: %q", pattern, c.unseen)
 	}
-	c.unseen = ""
 }

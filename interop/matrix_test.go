@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -27,8 +28,19 @@ var (
 	matrixUps  = append(slices.Clone(matrixWays), "optional")
 )
 
-// matrixServer is where one protocol is served in each of the ways.
+// matrixServer is where one protocol is served in each of the ways. None is optional where nothing tells that a
+// server has no upgrade, or where a session cannot go on without.
 type matrixServer map[string]string
+
+// Beside the ways, a matrixServer may have what starttls_upstream needs to know, and a server without
+// an upgrade that is not optional.
+const (
+	matrixOptions = "options"
+	matrixRefused = "refused"
+)
+
+// withoutUpgrade is the server that has none.
+func (s matrixServer) withoutUpgrade() string { return cmp.Or(s[matrixRefused], s["optional"]) }
 
 // TestMatrix has clients in plaintext, with TLS from the first byte, and with an upgrade,
 // reach servers that want each of these, in all combinations. Whatever is done on
@@ -39,37 +51,47 @@ func TestMatrix(t *testing.T) {
 	ca := newAuthority(t)
 	servers := startMatrixServers(t, ca)
 	handlers := make(map[string]string)
+	eachCell(servers, func(name, proto, down, up string) {
+		handlers[name] = matrixDown(proto, down) + "\n" + matrixUp(proto, up, servers[proto], ca)
+	})
 	for proto, server := range servers {
-		handlers[proto+" refused"] = upgradeUpstream(proto, server["plain"], matrixName(proto, upHost), ca)
-		for _, down := range matrixWays {
-			for _, up := range matrixUps {
-				handlers[proto+" "+down+" "+up] = matrixDown(proto, down) + "\n" + matrixUp(proto, up, server[up], ca)
-			}
+		if addr := server.withoutUpgrade(); addr != "" {
+			handlers[proto+" refused"] = upgradeUpstream(proto, addr, upName(proto), ca, server[matrixOptions])
 		}
 	}
 	r := startRoutes(t, []string{matrixHost, xmppHost}, handlers)
-	for _, proto := range slices.Sorted(maps.Keys(servers)) {
-		for _, down := range matrixWays {
-			for _, up := range matrixUps {
-				if proto == "irc" && up == "optional" {
-					continue // ngIRCd is silent, and does not say that it has no upgrade
-				}
-				name := proto + " " + down + " " + up
-				t.Run(name, func(t *testing.T) {
-					c := &matrixClient{t: t, Conn: r.dial(t, proto, down, r.addr[name])}
-					c.hold(matrixDialogues[proto](up), down)
-				})
-			}
-		}
-		if proto == "postgres" || proto == "irc" {
-			continue // PostgreSQL's one server does offer TLS, and ngIRCd does not say that it has none
+	eachCell(servers, func(name, proto, down, up string) {
+		t.Run(name, func(t *testing.T) {
+			c := &matrixClient{t: t, Conn: r.dial(t, proto, down, r.addr[name]), tls: r.clientTLS(t, proto)}
+			c.hold(matrixDialogues[proto](up), down)
+		})
+	})
+	for proto, server := range servers {
+		if proto == "postgres" || server.withoutUpgrade() == "" {
+			continue // PostgreSQL's one server does offer TLS
 		}
 		t.Run(proto+" refused", func(t *testing.T) {
-			client := hardenedClients[proto]
+			client, ok := matrixRefusals[proto]
+			if !ok {
+				client = hardenedClients[proto]
+			}
 			reply := plainReply(t, r.addr[proto+" refused"], client.send)
 			require.Regexp(t, client.want, reply)
 			require.Contains(t, reply, "Upstream does not offer TLS")
 		})
+	}
+}
+
+// eachCell goes through the matrix.
+func eachCell(servers map[string]matrixServer, do func(name, proto, down, up string)) {
+	for _, proto := range slices.Sorted(maps.Keys(servers)) {
+		for _, down := range matrixWays {
+			for _, up := range matrixUps {
+				if servers[proto][up] != "" {
+					do(proto+" "+down+" "+up, proto, down, up)
+				}
+			}
+		}
 	}
 }
 
@@ -93,28 +115,38 @@ func startMatrixServers(t testing.TB, ca *authority) map[string]matrixServer {
 	// ManageSieve has no TLS from the first byte, PostgreSQL only since version 17.
 	servers["sieve"]["tls"] = startTerminator(t, ca, d.sieve)
 	servers["irc"]["tls"] = irc.tls
+	delete(servers["irc"], "optional") // ngIRCd is silent, and does not say that it has no upgrade; so is InspIRCd without its modules
 	db := demanding["postgres"].addr
 	servers["postgres"] = matrixServer{"plain": db, "tls": startTerminator(t, ca, db), "starttls": db, "optional": db}
+	for proto, start := range matrixStarts {
+		servers[proto] = start(t, ca)
+	}
 	return servers
 }
 
 // matrixName is the name that clients and servers verify: of Caddy, and of servers.
 func matrixName(proto, otherwise string) string {
-	if proto == "xmpp" {
+	switch {
+	case proto == "xmpp", proto == "xmpp-server":
 		return xmppHost
+	case proto == "http" && otherwise == upHost:
+		return "localhost" // cupsd takes no other name from a loopback address
 	}
 	return otherwise
 }
 
 // matrixDown returns the handler that serves clients in one of the ways.
 func matrixDown(proto, way string) string {
-	return map[string]string{
-		"plain": "", "tls": "tls", "starttls": "starttls " + proto + " " + matrixName(proto, matrixHost),
-	}[way]
+	upgrade := "starttls " + proto + " " + matrixName(proto, matrixHost)
+	if proto == "ftp" && way == "tls" {
+		return upgrade + " {\nimplicit_tls\n}" // for data connections, of which tls knows nothing
+	}
+	return map[string]string{"plain": "", "tls": "tls", "starttls": upgrade}[way]
 }
 
 // matrixUp returns the handlers that reach a server in one of the ways.
-func matrixUp(proto, way, addr string, ca *authority) string {
+func matrixUp(proto, way string, server matrixServer, ca *authority) string {
+	addr := server[way]
 	switch way {
 	case "plain":
 		return "proxy " + addr
@@ -122,21 +154,29 @@ func matrixUp(proto, way, addr string, ca *authority) string {
 		return fmt.Sprintf("proxy {\nupstream {\ndial %s\ntls\ntls_server_name %s\ntls_trust_pool file %s\n}\n}",
 			addr, matrixName(proto, upHost), ca.file)
 	case "optional":
-		return upgradeUpstream(proto, addr, matrixName(proto, upHost), ca, "policy optional")
+		return upgradeUpstream(proto, addr, matrixName(proto, upHost), ca, "policy optional", server[matrixOptions])
 	}
-	return upgradeUpstream(proto, addr, matrixName(proto, upHost), ca)
+	return upgradeUpstream(proto, addr, matrixName(proto, upHost), ca, server[matrixOptions])
 }
 
-// dial connects in one of the ways.
-func (r *routes) dial(t testing.TB, proto, way, addr string) net.Conn {
+// clientTLS is how clients verify Caddy.
+func (r *routes) clientTLS(t testing.TB, proto string) *tls.Config {
 	t.Helper()
 	root, err := os.ReadFile(r.Root())
 	require.NoError(t, err)
 	config := &tls.Config{ServerName: matrixName(proto, matrixHost), RootCAs: x509.NewCertPool(), NextProtos: r.alpn}
 	require.True(t, config.RootCAs.AppendCertsFromPEM(root))
+	return config
+}
+
+// dial connects in one of the ways.
+func (r *routes) dial(t testing.TB, proto, way, addr string) net.Conn {
+	t.Helper()
+	config := r.clientTLS(t, proto)
 	ctx, cancel := context.WithTimeout(t.Context(), clientTimeout)
 	defer cancel()
 	var conn net.Conn
+	var err error
 	switch way {
 	case "plain":
 		conn, err = new(net.Dialer).DialContext(ctx, "tcp", addr)

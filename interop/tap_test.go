@@ -28,7 +28,7 @@ func startTap(t testing.TB, server string) *tap {
 // its address.
 func startTerminator(t testing.TB, ca *authority, server string) string {
 	t.Helper()
-	certificate, err := tls.LoadX509KeyPair(ca.issue(t, upHost))
+	certificate, err := tls.LoadX509KeyPair(ca.issue(t, upHost, "localhost"))
 	require.NoError(t, err)
 	ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{certificate}})
 	require.NoError(t, err)

@@ -15,15 +15,27 @@ const telnetHost = "telnet.example.com"
 // greets and prints what it reads in place of login.
 func startTelnetd(t testing.TB) (addr string) {
 	t.Helper()
-	need(t, "telnetd", "socat")
+	need(t, "telnetd")
 	needRoot(t)
+	return startSocat(t, program("telnetd")+" -h -E "+greeter(t))
+}
+
+// startSocat runs a program for each connection.
+func startSocat(t testing.TB, command string) (addr string) {
+	t.Helper()
+	need(t, "socat")
 	addr = freeAddr(t)
-	dir := serverDir(t)
-	script := writeFile(t, dir, "shell", "#!/bin/sh\nprintf 'who are you? '\nread name\necho \"hello $name\"\n")
-	require.NoError(t, os.Chmod(script, 0o755))
-	startProcess(t, "socat", "TCP-LISTEN:"+port(t, addr)+",bind=127.0.0.1,reuseaddr,fork", "EXEC:"+program("telnetd")+" -h -E "+script)
+	startProcess(t, "socat", "TCP-LISTEN:"+port(t, addr)+",bind=127.0.0.1,reuseaddr,fork", "EXEC:"+command)
 	waitTCP(t, addr)
 	return addr
+}
+
+// greeter is the program. It waits for another line, since telnetd may end with it and lose what it has printed.
+func greeter(t testing.TB) string {
+	t.Helper()
+	script := writeFile(t, serverDir(t), "shell", "#!/bin/sh\nprintf 'who are you? '\nread name\necho \"hello $name\"\nread bye\n")
+	require.NoError(t, os.Chmod(script, 0o755))
+	return script
 }
 
 // noOptions refuses all that telnetd asks for, and offers: it waits for an answer to each.
