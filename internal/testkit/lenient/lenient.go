@@ -93,6 +93,7 @@ var backends = map[string]func(session) Backend{
 	"sieve":    newSieve,
 	"smtp":     func(s session) Backend { return &smtp{session: s} },
 	"telnet":   func(s session) Backend { return &telnet{session: s} },
+	"vnc":      func(s session) Backend { return &vnc{session: s} },
 	"xmpp":     func(s session) Backend { return &xmpp{session: s, stanzas: "jabber:client"} },
 
 	"xmpp-server": func(s session) Backend { return &xmpp{session: s, stanzas: "jabber:server", servers: true} },
