@@ -80,6 +80,7 @@ func (s *site) hearsRefusal(t *testing.T, ip string, trust *tls.Config) string {
 var wordsOfTooMany = map[string]string{
 	"nbd": `^NBDMAGICIHAVEOPT\x00.$`,               // all else is an answer to an option
 	"rdp": `^\x03\x00\x00\x0b\x06\x80\x00{4}\x01$`, // congestion (X.224 section 13.5.3)
+	"vnc": `^RFB 003\.008\n$`,                      // all else depends on the client's version
 }
 
 const negotiations = "caddy_layer4_starttls_negotiations_total"

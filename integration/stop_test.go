@@ -117,6 +117,7 @@ var goodbyes = map[string]string{
 	"line":     `^READY\r\n$`,
 	"nbd":      `^$`, // all that a server says is an answer
 	"rdp":      `^\x03\x00\x00\x0b\x06\x80\x00{5}$`,
+	"vnc":      `^$`, // all that a server could say depends on the client's version
 }
 
 // When a Caddy is stopped, negotiations end in the protocol's words, and sessions go on

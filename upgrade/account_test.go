@@ -170,6 +170,7 @@ var shutdownWords = map[*Protocol]string{
 	MySQL:    "Server shutdown in progress",
 	NBD:      "", // all that a server says is an answer
 	RDP:      rdpDisconnect,
+	VNC:      "", // its version has none, and is not known yet
 }
 
 // A negotiation that a shutdown ends, or that begins behind it, ends in the protocol's

@@ -22,6 +22,7 @@ import (
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/sieve"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/smtp"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/telnet"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/vnc"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/xmpp"
 )
 
@@ -47,6 +48,7 @@ var (
 	Sieve    = sieve.Protocol
 	SMTP     = smtp.Protocol
 	Telnet   = telnet.Protocol
+	VNC      = vnc.Protocol
 	XMPP     = xmpp.Protocol
 
 	XMPPServer = xmpp.Server
@@ -71,6 +73,7 @@ var protocols = []*Protocol{
 	Sieve,
 	SMTP,
 	Telnet,
+	VNC,
 	XMPP,
 	XMPPServer,
 }

@@ -137,6 +137,9 @@ var rejectionCases = map[*Protocol]rejectionCase{
 	}},
 	Postgres: {postgresHello, func(text string, _ bool) string { return postgresUnavailableTo(text) }},
 	RDP:      {rdpHello, func(string, bool) string { return rdpDisconnect }},
+	VNC: {VNC.Greeting, func(text string, _ bool) string {
+		return VNC.Greeting + "\x00\x00\x00\x00" + string(rune(len(text))) + text
+	}},
 }
 
 const (
