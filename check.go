@@ -117,8 +117,6 @@ func (h *Handler) checkOptions() error {
 		return fmt.Errorf("protocol %q cannot be passed through: it is upgraded in place", h.Protocol)
 	case h.Passthrough && len(h.ConnectionPolicies) > 0:
 		return fmt.Errorf("passthrough leaves TLS to the handlers that follow, so connection_policy has no effect")
-	case h.Passthrough && h.Policy == "optional" && h.proto.AnsweredInside:
-		return fmt.Errorf("policy optional does not go with passthrough in protocol %q: a request that asks for TLS would have no answer; leave it out", h.Protocol)
 	case h.AllowPlaintextAuth && h.Policy != "optional":
 		return fmt.Errorf("allow_plaintext_auth has no effect without policy optional")
 	case h.ImplicitTLS > 0 && (h.Passthrough || h.proto.EarlyDial):

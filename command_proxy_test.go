@@ -63,11 +63,14 @@ func TestProxyCommandMakesValidCaddyfiles(t *testing.T) {
 		from, to := "mail.example.com:5870", "backend.example.com:5871"
 		sets := map[string][]string{
 			"bare":      {"--from", from, "--to", to},
-			"logged":    {"--from", from, "--to", to, "--access-log", "--debug", "--internal-certs", "--optional"},
+			"logged":    {"--from", from, "--to", to, "--access-log", "--debug", "--internal-certs"},
 			"upgraded":  {"--from", from, "--to", to, "--upstream-tls", "--upstream-ca", plainCA},
 			"implicit":  {"--from", from, "--from", "[::1]:5872", "--to", to, "--to", to + "1", "--upstream-tls=implicit"},
 			"plaintext": {"--from", "127.0.0.1:5873", "--to", to, "--plaintext", "--upstream-tls", "--access-log"},
 			"socket":    {"--from", "LocalHost.:5873", "--to", "unix//run/backend.sock", "--upstream-tls", "--upstream-server-name", "b.example.com"},
+		}
+		if !p.AlwaysTLS {
+			sets["logged"] = append(sets["logged"], "--optional")
 		}
 		if !p.EarlyDial {
 			sets["proxied"] = []string{"--from", from, "--to", to, "--implicit-tls", "--send-proxy-protocol"}

@@ -23,6 +23,8 @@ func (h *Handler) checkUse() error {
 		return fmt.Errorf("capabilities have no effect with protocol %q, which announces none before TLS; leave them out", h.proto.Name)
 	case h.AllowPlaintextAuth && h.proto.PlaintextByDefault:
 		return fmt.Errorf("allow_plaintext_auth has no effect with protocol %q, whose plaintext belongs to the application; leave it out", h.proto.Name)
+	case h.Policy == "optional" && h.proto.AlwaysTLS:
+		return fmt.Errorf("policy optional has no effect with protocol %q, whose clients cannot stay in plaintext; leave it out", h.proto.Name)
 	case time.Duration(h.ImplicitTLS) > maxImplicitTLS:
 		return fmt.Errorf("implicit_tls %s: longer than clients wait for a greeting; at most %s", time.Duration(h.ImplicitTLS), maxImplicitTLS)
 	}

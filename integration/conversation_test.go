@@ -212,14 +212,11 @@ func (s talk) refused(title string) (r refusedClient) {
 // Every protocol in the table has a conversation and a server, so that nothing here leaves
 // out a new one in silence.
 func TestEveryProtocolHasAConversation(t *testing.T) {
-	var insist []string
 	for _, p := range upgrade.Protocols() {
-		if conversationOf(t, p.Name).clear == nil {
-			insist = append(insist, p.Name)
-		}
+		cannot := p.AlwaysTLS || p.PlaintextByDefault // whose plaintext is anything
+		require.Equal(t, cannot, conversationOf(t, p.Name).clear == nil, "%s: can a client stay in plaintext?", p.Name)
 		require.NotNil(t, serverOf(t, p.Name))
 	}
-	require.Subset(t, []string{"connect", "line", "xmpp", "xmpp-server"}, insist, "who else cannot stay in plaintext?")
 }
 
 // ask says all of it up to and including the request, and hears the go-ahead.

@@ -31,7 +31,7 @@ func manners(a *authority) []manner {
 	asked := func(p *upgrade.Protocol) bool { return p.EarlyDial || p.AnsweredInside } // the backend has to be
 	return []manner{
 		{name: "required", accepts: []string{"policy required"}},
-		{name: "optional", accepts: []string{"policy optional", "allow_plaintext_auth"}},
+		{name: "optional", accepts: []string{"policy optional", "allow_plaintext_auth"}, except: func(p *upgrade.Protocol) bool { return p.AlwaysTLS }},
 		{name: "implicit", accepts: []string{"policy required", "implicit_tls 100ms"}, except: early},
 		{name: "passthrough", accepts: []string{"passthrough"}, secure: "direct", except: asked},
 		{name: "both", accepts: []string{"policy required"}, requests: verified, secure: "upgrade", except: early},

@@ -50,7 +50,7 @@ func loadManners(a *authority) []manner {
 	fallback := append([]string{"policy optional"}, verified...)
 	return []manner{
 		{name: "required", accepts: []string{"policy required"}},
-		{name: "optional", accepts: []string{"policy optional", "allow_plaintext_auth"}, except: early},
+		{name: "optional", accepts: []string{"policy optional", "allow_plaintext_auth"}, except: func(p *upgrade.Protocol) bool { return p.EarlyDial || p.AlwaysTLS }},
 		{name: "implicit", accepts: []string{"policy required", "implicit_tls 10s"}, except: early},
 		{name: "passthrough", accepts: []string{"passthrough"}, secure: "direct", except: asked},
 		{name: "impatient", accepts: []string{"policy required"}, except: early},

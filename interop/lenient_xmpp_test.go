@@ -54,7 +54,7 @@ func xmppAttacks() (attacks []attack) {
 func TestLenientProsody(t *testing.T) {
 	t.Parallel()
 	addr, prosody := startProsodyWith(t, prosodyTLS(t)+"\nlog = { { levels = { min = \"debug\" }, to = \"console\" } }")
-	r := &attackRun{startAttackRoutes(t, "policy optional\nallow_plaintext_auth", map[string]string{"xmpp": addr}), "xmpp", nil, nil}
+	r := &attackRun{startAttackRoutes(t, "", map[string]string{"xmpp": addr}), "xmpp", nil, nil}
 	r.begin = func(string) attackBegin {
 		return attackBegin{steps: [][2]string{{xmppHeader, xmppOpened}}, offer: "starttls|proceed"}
 	}

@@ -132,7 +132,7 @@ func (c *Conn) playPlaintext(ctx context.Context) error {
 	}
 	in := &plainReader{Conn: c.raw, ctx: ctx, idle: c.config.Limits.Idle}
 	options := c.config.options(c.proto)
-	options.Joined = c.joined
+	options.Joined, options.Passed = c.joined, c.joined && c.config.Passthrough
 	options.AdmitUpgrade = c.admitUpgrade
 	s := dialogue.NewSession(c.proto, options, in, c.raw, c.client)
 	defer c.forClient.hear(ctx, s)()

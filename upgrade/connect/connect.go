@@ -30,8 +30,9 @@ var Protocol = &dialogue.Protocol{
 	Facts: dialogue.Facts{
 		Ports: "3128, 8080", Upgrade: "`CONNECT`", Document: "RFC 9110 section 9.3.6",
 	},
-	MaxLine: dialogue.MaxFiltered,
-	Tunnel:  true,
+	MaxLine:   dialogue.MaxFiltered,
+	Tunnel:    true,
+	AlwaysTLS: true, // a tunnel without TLS might lead anywhere
 	Options: []dialogue.Option{
 		{Name: targetsOption, Server: true, Check: checkTargets,
 			Usage: "hosts with ports that clients may ask for, such as \"a.example.com:443 *.example.org:25\"; by default the hostnames, with any port"},

@@ -20,6 +20,7 @@ type Options struct {
 	Optional      bool              // a client may stay in plaintext
 	PlaintextAuth bool              // and send its password so
 	Joined        bool              // a client is joined to a backend
+	Passed        bool              // which TLS is passed through to
 	Own           map[string]string // the protocol's own options, by name
 
 	// TLSAvailable reports whether there is a certificate to do TLS with. Nil if there is.

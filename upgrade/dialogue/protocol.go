@@ -37,6 +37,9 @@ type Protocol struct {
 	// forbids it, since what is said there belongs to the application.
 	PlaintextByDefault bool
 
+	// AlwaysTLS reports that no client can stay in plaintext, whatever Options.Optional says.
+	AlwaysTLS bool
+
 	// ALPN lists the ids that belong to the protocol, the registered one first.
 	// A client that offers ids but none of these is refused, one that offers
 	// none is served (RFC 7301 section 3.2). As a client we offer the first one alone: a

@@ -125,6 +125,10 @@ func (s *Session) Option(name string) string { return s.opts.Get(name) }
 // Optional reports whether a client may stay in plaintext.
 func (s *Session) Optional() bool { return s.opts.Optional }
 
+// AnsweredInside reports whether what Keep keeps of a client for Protocol.AnsweredInside is read
+// by somebody inside TLS. Nobody does who is passed the client's TLS.
+func (s *Session) AnsweredInside() bool { return !s.opts.Passed }
+
 // PlaintextAuth reports whether a client may send its password in plaintext.
 func (s *Session) PlaintextAuth() bool { return s.opts.Optional && s.opts.PlaintextAuth }
 

@@ -28,7 +28,8 @@ import (
 // That request may be anybody's, so nothing of it gets inside TLS where the upgrade is
 // required: OPTIONS * is the only one that is granted the upgrade there, and is answered here. Others
 // are answered with 426. Where plaintext is allowed, GET, HEAD and OPTIONS may be upgraded,
-// and the backend answers them inside TLS.
+// and the backend answers them inside TLS, unless TLS is only passed through to it. Then it is asked
+// for the upgrade with OPTIONS *, too, and has no other answer.
 var Protocol = &dialogue.Protocol{
 	Name:    "http",
 	Aliases: []string{"https", "http/1.1", "ipp", "ipps", "cups", "web", "rfc2817"},
@@ -74,7 +75,7 @@ func accept(s *dialogue.Session) error {
 		return stay(s)
 	case length > 0 || chunked:
 		return dialogue.ErrPlaintext // a body would stand between the request and TLS
-	case isProbe(r) || s.Optional() && isSafe(r):
+	case isProbe(r) || s.Optional() && s.AnsweredInside() && isSafe(r):
 		return grant(s, r)
 	}
 	return stay(s)

@@ -19,6 +19,7 @@ var Server = &dialogue.Protocol{
 	MaxLine:             maxXMPPTag,
 	BlanksBehindRequest: true, // as in xmpp
 	Introduces:          true,
+	AlwaysTLS:           true,
 
 	Match:      servers.match,
 	Accept:     servers.accept,

@@ -28,6 +28,7 @@ var Protocol = &dialogue.Protocol{
 	ALPN:                []string{"xmpp-client"},
 	MaxLine:             maxXMPPTag,
 	BlanksBehindRequest: true, // of go-xmpp and sslscan; white space is a keep-alive (RFC 6120 section 4.6.1)
+	AlwaysTLS:           true,
 
 	Match:      clients.match,
 	Accept:     clients.accept,
