@@ -120,7 +120,7 @@ func (c *routeCheck) proxy(h *handlerNode, s *stream) {
 	case s.upstream != nil && h.originatesTLS():
 		c.refuse(s.upstream, h, "proxy with tls behind starttls_upstream: there would be TLS inside TLS; "+
 			"remove tls from proxy, or starttls_upstream if the upstream takes TLS from the first byte")
-	case s.upstream == nil && s.unanswered():
+	case s.upstream == nil && s.unanswered() && s.starttls.Policy != "optional": // else it may be for those in plaintext
 		c.refuse(s.starttls, h, "%s with passthrough goes straight to proxy, which leaves the client without an answer to the request with which it has asked for TLS: "+
 			"put starttls_upstream with passthrough in front of proxy", s.starttls)
 	case s.upstream == nil && s.passed() && !s.starttls.mayGoStraight():
