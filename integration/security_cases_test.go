@@ -60,15 +60,16 @@ type playedCase interface {
 // file is the name of the file that the case belongs into.
 func (c *caseHead) file() string { return c.Protocol + caseFiles[c.Side] }
 
-// policies are those under which the case must come out as it says. In line all
-// clients upgrade, and only an upstream knows an option.
+// policies are those under which the case must come out as it says. In line, and where nobody
+// can stay in plaintext, all clients upgrade, and only an upstream knows an option.
 func (c *caseHead) policies(t *testing.T) []string {
 	t.Helper()
 	all := map[string][]string{
 		"required": {"required"}, "optional": {"optional"}, "any": {"required", "optional"},
 	}
 	require.Contains(t, all, c.Mode, c.ID)
-	if c.Protocol == "line" && c.Side == "server" {
+	p, err := upgrade.Lookup(c.Protocol)
+	if c.Side == "server" && (c.Protocol == "line" || err == nil && p.AlwaysTLS) {
 		return []string{"required"}
 	}
 	return all[c.Mode]
