@@ -16,8 +16,8 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name: "starttls-probe",
-		Usage: "<protocol> <host>[:<port>] [--implicit] [--json] [--insecure] [--server-name <name>] [--ca <file>] [--timeout <duration>] " +
-			"[--all-addresses] [--mx <domain>] [--tlsa] [--mta-sts <file>] [--tls-versions] [--warn-days <n>]",
+		Usage: "PROTOCOL HOST[:PORT] [--implicit] [--json] [--insecure] [--server-name NAME] [--ca FILE] [--timeout DURATION] " +
+			"[--all-addresses] [--mx DOMAIN] [--tlsa] [--mta-sts FILE] [--tls-versions] [--warn-days N]",
 		Short:     "Asks a server for an upgrade to TLS and reports what it finds",
 		Long:      probeHelp,
 		CobraFunc: setUpProbe,

@@ -22,7 +22,7 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name: "starttls-proxy",
-		Usage: "<protocol> --from <host>[:<port>] --to <host>[:<port>] [--optional] [--implicit-tls] [--plaintext] " +
+		Usage: "PROTOCOL --from HOST[:PORT] --to HOST[:PORT] [--optional] [--implicit-tls] [--plaintext] " +
 			"[--upstream-tls[=implicit]] [--send-proxy-protocol] [--internal-certs] [--access-log] [--debug] [--print-config]",
 		Short:     "A quick and production-ready STARTTLS proxy",
 		Long:      proxyHelp,

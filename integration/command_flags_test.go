@@ -1,7 +1,9 @@
 package integration_test
 
 import (
+	"crypto/tls"
 	"encoding/json"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,6 +59,32 @@ func TestProbeFlags(t *testing.T) {
 	status, p = probeJSON(t, "smtp", address, "--ca", ca.file, "--tlsa")
 	require.Equal(t, 4, status)
 	require.Len(t, p.DANE.Problems, 1)
+}
+
+// A server verifies for which TLS begins with the first byte, too, where a protocol has a port for
+// that.
+func TestProbeVerifiesImplicitTLS(t *testing.T) {
+	ca := newTestCA(t)
+	certificate, probed := issue(t, "Mail", ca.intermediate, nil), 0
+	for _, proto := range upgrade.Protocols() {
+		if proto.ImplicitPort == 0 {
+			continue
+		}
+		probed++
+		config := &tls.Config{Certificates: []tls.Certificate{*certificate}, NextProtos: proto.ALPN}
+		address := listenAndServe(t, func(raw net.Conn) {
+			conn := tls.Server(raw, config)
+			if conn.Handshake() == nil {
+				_ = conn.Close()
+			}
+		})
+		status, p := probeJSON(t, proto.Name, address, "--ca", ca.file, "--implicit")
+		require.Zero(t, status, "%s: %+v", proto.Name, p)
+		require.True(t, p.ImplicitTLS)
+		require.Empty(t, p.Dialogue)
+		require.Equal(t, append(proto.ALPN, "")[0], p.TLS.ALPN)
+	}
+	require.NotZero(t, probed)
 }
 
 // Several servers are several reports in one object, and the worst of them counts.

@@ -17,6 +17,7 @@ type probeReport struct {
 	PlaintextLogin string `json:"plaintext_login"`
 	Dialogue       []struct{ From, Text, Hex string }
 	TLS            struct{ Version string }
+	Capabilities   []string
 	Certificates   []struct{ Names []string }
 	Verification   struct {
 		Verified bool
@@ -71,6 +72,7 @@ func TestProbe(t *testing.T) {
 			require.Equal(t, login, r.PlaintextLogin, "%+v", r.Dialogue)
 			require.Contains(t, r.TLS.Version, "TLS 1.")
 			require.Equal(t, []string{name}, r.Certificates[0].Names)
+			require.Equal(t, proto != "postgres", len(r.Capabilities) > 0, "%s: %+v", proto, r)
 			require.Equal(t, login == "unknown", r.Dialogue[0].Hex != "", "%+v", r.Dialogue)
 
 			if proto == "xmpp" {

@@ -111,6 +111,10 @@ func TestImplicitTLS(t *testing.T) {
 	r = Run(t.Context(), target)
 	require.Equal(t, TimedOut, r.Outcome)
 	require.Contains(t, r.Hint, "try without --implicit")
+
+	r = Run(t.Context(), listen(t, "127.0.0.1:0", func(*server, net.Conn) {}).target("localhost", a, nil))
+	require.Equal(t, Failed, r.Outcome)
+	require.Contains(t, r.Hint, "ends the connection before it has said a word")
 }
 
 // Whoever has been asked something is told goodbye, whatever came of it.

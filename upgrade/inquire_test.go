@@ -3,6 +3,7 @@ package upgrade
 import (
 	"bytes"
 	"io"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -29,6 +30,12 @@ const (
 	xmppMechanic = "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>PLAIN</mechanism></mechanisms><sub xmlns='urn:x'/></stream:features>"
 )
 
+// ber makes an element with less than 128 octets in it.
+func ber(tag byte, contents ...string) string {
+	content := strings.Join(contents, "")
+	return string([]byte{tag, byte(len(content))}) + content
+}
+
 // What a server says that it can do is asked for and returned as it is, whether it has been
 // heard before TLS or begins to speak now.
 func TestInquire(t *testing.T) {
@@ -47,7 +54,13 @@ func TestInquire(t *testing.T) {
 		"nntp": {NNTP, "CAPABILITIES\r\n", "101 list\r\nVERSION 2\r\nAUTHINFO USER\r\n.\r\n", "201 hi\r\n", []string{"VERSION 2", "AUTHINFO USER"}, "500 no\r\n", "hi\r\n"},
 		"sieve": {Sieve, "", "\"SIEVE\" \"fileinto\"\r\n\"SASL\" \"PLAIN\"\r\nOK\r\n", "",
 			[]string{`"SIEVE" "fileinto"`, `"SASL" "PLAIN"`}, "BYE\r\n", ""},
-		"ftp":  {FTP, "FEAT\r\n", "211-Features:\r\n MLST type*;\r\n UTF8\r\n211 End\r\n", "120 wait\r\n220 hi\r\n", []string{"MLST type*;", "UTF8"}, "500 no\r\n", "hi\r\n"},
+		"ftp": {FTP, "FEAT\r\n", "211-Features:\r\n MLST type*;\r\n UTF8\r\n211 End\r\n", "120 wait\r\n220 hi\r\n", []string{"MLST type*;", "UTF8"}, "500 no\r\n", "hi\r\n"},
+		"ldap": {LDAP, ber(0x30, "\x02\x01\x02", ber(0x63, ber(4), ber(0xa, "\x00"), ber(0xa, "\x00"), ber(2, "\x00"), ber(2, "\x00"), ber(1, "\x00"),
+			ber(0x87, "objectClass"), ber(0x30, ber(4, "supportedLDAPVersion"), ber(4, "supportedSASLMechanisms")))),
+			ber(0x30, "\x02\x01\x02", ber(0x64, ber(4), ber(0x30, ber(0x30, ber(4, "supportedSASLMechanisms"), ber(0x31, ber(4, "EXTERNAL"), ber(4, "PLAIN")))))) +
+				ber(0x30, "\x02\x01\x02", ber(0x65, ber(0xa, "\x00"), ber(4), ber(4))), "",
+			[]string{"supportedSASLMechanisms EXTERNAL", "supportedSASLMechanisms PLAIN"},
+			ber(0x30, "\x02\x01\x02", ber(0x65, ber(0xa, "\x32"), ber(4), ber(4))), ber(0x30, "\x02\x01\x03", ber(0x65, ber(0xa, "\x00"), ber(4), ber(4)))},
 		"xmpp": {XMPP, "", xmppOpened + xmppMechanic, "", []string{"mechanisms", "sub"}, xmppOpened + "</stream:stream>", "HTTP/1.1 400 no\r\n"},
 	} {
 		t.Run(name, func(t *testing.T) {

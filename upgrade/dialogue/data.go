@@ -70,7 +70,7 @@ const (
 
 // DataOptions are the options of protocols that have further connections.
 var DataOptions = []Option{
-	{Name: DataPortsOption, Session: true, Usage: "the ports for data connections, <from>-<to>; any free port by default", Check: checkPorts},
+	{Name: DataPortsOption, Session: true, Usage: "the ports for data connections, such as 50000-50999; any free port by default", Check: checkPorts},
 	{Name: DataAddressOption, Session: true, Usage: "the IPv4 address that clients are told to connect to; by default the one that they have connected to", Check: checkIPv4},
 	{Name: DataUpstreamOption, Session: true, Usage: "the backend's host, where its data connections are; by default that of the only upstream of proxy in the same route", Check: checkDataHost},
 	{Name: DataResumptionOption, Session: true, Server: true, Default: "optional", Usage: "whether a client must resume the TLS session of its control connection on data connections: optional or required", Check: checkResumption},

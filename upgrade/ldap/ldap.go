@@ -33,6 +33,7 @@ var Protocol = &dialogue.Protocol{
 	Reject: ldapHear,
 
 	ImplicitPort: 636,
+	Inquire:      inquire,
 	Quit:         "\x30\x05\x02\x01\x03\x42\x00", // UnbindRequest, section 4.3
 }
 
