@@ -43,6 +43,7 @@ func Rows(protocol string) []Row {
 }
 
 var tables = map[string]func() []Row{
+	"amqp":     amqpRows,
 	"ftp":      ftpRows,
 	"http":     httpRows,
 	"imap":     imapRows,
@@ -100,6 +101,8 @@ func Modes(protocol string) []Mode {
 		return []Mode{tls[0], passwords, plain}
 	case "postgres":
 		return append(tls, plain, Mode{Name: "upgraded", Upgraded: true})
+	case "amqp":
+		return append(tls, plain, passwords, Mode{Name: "upgraded", Upgraded: true})
 	case "imap", "pop3", "sieve":
 		return append(tls, passwords)
 	case "nbd":

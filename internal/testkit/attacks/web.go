@@ -108,10 +108,12 @@ func httpLists() []Row {
 // honestToo is more of Honest.
 func honestToo(protocol string) []Row {
 	switch protocol {
-	case "rdp":
-		return honest(0, rdpSession())
+	case "amqp":
+		return honest(0, amqpSession())
 	case "http":
 		return honestHTTP()
+	case "rdp":
+		return honest(0, rdpSession())
 	}
 	return nil
 }

@@ -78,6 +78,7 @@ const (
 )
 
 var backends = map[string]func(session) Backend{
+	"amqp":     func(s session) Backend { return &amqp{session: s} },
 	"ftp":      func(s session) Backend { return &ftp{session: s} },
 	"http":     func(s session) Backend { return &http{session: s} },
 	"imap":     func(s session) Backend { return &imap{session: s} },
