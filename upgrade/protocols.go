@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/amqp"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/connect"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/ftp"
@@ -31,6 +32,7 @@ type Protocol = dialogue.Protocol
 
 // The protocols, each in a folder of its own.
 var (
+	AMQP     = amqp.Protocol
 	Connect  = connect.Protocol
 	FTP      = ftp.Protocol
 	HTTP     = http.Protocol
@@ -56,6 +58,7 @@ var (
 
 // protocols is the table of all protocols, sorted by name. Register adds those of other modules.
 var protocols = []*Protocol{
+	AMQP,
 	Connect,
 	FTP,
 	HTTP,

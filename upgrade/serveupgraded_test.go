@@ -119,6 +119,7 @@ type rejectionCase struct {
 }
 
 var rejectionCases = map[*Protocol]rejectionCase{
+	AMQP:  {amqpHello, amqpUnavailable},
 	SMTP:  {hear: smtpUnavailableLine},
 	LMTP:  {hear: smtpUnavailableLine},
 	IMAP:  {hear: func(text string, _ bool) string { return "* BYE [UNAVAILABLE] " + text + "\r\n" }},
@@ -143,12 +144,20 @@ var rejectionCases = map[*Protocol]rejectionCase{
 }
 
 const (
+	amqpHello     = "AMQP\x00\x01\x00\x00"
 	nbdHello      = "\x00\x00\x00\x01IHAVEOPT\x00\x00\x00\x07\x00\x00\x00\x06\x00\x00\x00\x00\x00\x00"
 	ldapHello     = "\x30\x0c\x02\x01\x01\x60\x07\x02\x01\x03\x04\x00\x80\x00"
 	rdpHello      = "\x03\x00\x00\x13\x0e\xe0\x00\x00\x00\x00\x00\x01\x00\x08\x00\x03\x00\x00\x00"
 	rdpDisconnect = "\x03\x00\x00\x0b\x06\x80\x00\x00\x00\x00\x00"
 	postgresHello = "\x00\x00\x00\x14\x00\x03\x00\x00user\x00alice\x00\x00"
 )
+
+func amqpUnavailable(text string, _ bool) string {
+	n := byte(len(text))
+	return amqpHello + "\x00\x00\x00\x1b\x02\x00\x00\x00\x00S\x10\xc0\x0e\x01\xa1\x0bunavailable" +
+		"\x00\x00\x00" + string([]byte{46 + n}) + "\x02\x00\x00\x00\x00S\x18\xc0" + string([]byte{33 + n}) +
+		"\x01\x00S\x1d\xc0" + string([]byte{27 + n}) + "\x02\xa3\x16amqp:connection:forced\xa1" + string([]byte{n}) + text
+}
 
 func smtpUnavailableLine(text string, forTLS bool) string {
 	if forTLS {
