@@ -35,7 +35,11 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	options := []amqp.ConnOption{amqp.ConnSASLPlain("alice", "secret"), amqp.ConnConnectTimeout(10 * time.Second)}
+	// With an idle timeout, go-amqp's reader may overwrite the deadline by which it is to be woken for the
+	// handshake, and never begins it.
+	options := []amqp.ConnOption{
+		amqp.ConnSASLPlain("alice", "secret"), amqp.ConnConnectTimeout(10 * time.Second), amqp.ConnIdleTimeout(0),
+	}
 	if config != nil {
 		options = append(options, amqp.ConnTLS(true), amqp.ConnTLSConfig(config))
 	}
