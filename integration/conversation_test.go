@@ -30,6 +30,9 @@ type conversation struct {
 	clear    *clearClient // nil: a client cannot stay in plaintext
 	canary   string
 	upstream upstreamScript
+
+	tooMany  string // pattern of what a client hears that has too many connections
+	stopping string // pattern of what it hears behind the greeting, when a stop ends its negotiation
 }
 
 // A refusedClient is one that has no upstream: what it says to be told so, and the pattern
@@ -97,6 +100,8 @@ func conversationOf(t testing.TB, protocol string) *conversation {
 		require.Equal(t, some.ask, none.ask, protocol)
 		c.clear = &clearClient{[]step{{SendText: some.ask}}, none.pattern, some.pattern}
 	}
+	c.tooMany = s.heard("too many connections", "(?i)too many connections|<resource-constraint ")
+	c.stopping = s.heard("stopping", "shut")
 	c.canary = canary + "\r\n"
 	if session.Has("canary") {
 		c.canary = s.said("canary")
@@ -196,6 +201,15 @@ func (s talk) said(title string) string {
 	require.Len(s.t, steps, 1, title)
 	require.NotEmpty(s.t, steps[0].Data, title)
 	return string(steps[0].Data)
+}
+
+// heard is a pattern of all that is heard in a dialogue, which need not be there.
+func (s talk) heard(title, byDefault string) string {
+	s.t.Helper()
+	if !s.Has(title) {
+		return byDefault
+	}
+	return s.refused(title).pattern
 }
 
 // refused is a client that says something or nothing, and hears something.

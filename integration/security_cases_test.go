@@ -171,7 +171,6 @@ func TestSecurityCasesAreComplete(t *testing.T) {
 	list, err := os.ReadFile(filepath.Join(caseDir, "ids.txt"))
 	require.NoError(t, err)
 	require.Equal(t, strings.Fields(string(list)), ids)
-	require.Len(t, ids, 852)
 }
 
 // otherNames say which attack it is, where the id does not.

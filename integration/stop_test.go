@@ -104,22 +104,6 @@ func (p *process) requireEnd(t *testing.T) {
 	}
 }
 
-// goodbyes are what clients hear whose negotiation is ended by a stop.
-var goodbyes = map[string]string{
-	"smtp":     `421 4\.3\.2 mail\.example\.com .*\r\n$`,
-	"lmtp":     `421 4\.3\.2 mail\.example\.com .*\r\n$`,
-	"imap":     `\* BYE Server is shutting down\r\n$`,
-	"pop3":     `-ERR \[SYS/TEMP\] Server is shutting down\r\n$`,
-	"sieve":    `BYE \(TRYLATER\) "Server is shutting down"\r\n$`,
-	"ldap":     `(?s)^\x30\x24\x02\x01\x00\x78\x1f\x0a\x01\x34\x04\x00\x04\x00\x8a\x161\.3\.6\.1\.4\.1\.1466\.20036$`,
-	"postgres": `(?s)^E.*C57P01\x00M.*$`,
-	"xmpp":     `<stream:error><system-shutdown [^>]*/></stream:error></stream:stream>$`,
-	"line":     `^READY\r\n$`,
-	"nbd":      `^$`, // all that a server says is an answer
-	"rdp":      `^\x03\x00\x00\x0b\x06\x80\x00{5}$`,
-	"vnc":      `^$`, // all that a server could say depends on the client's version
-}
-
 // When a Caddy is stopped, negotiations end in the protocol's words, and sessions go on
 // until their time is over; then they have a proper end, and Caddy ends.
 func TestStopping(t *testing.T) {
@@ -138,7 +122,7 @@ func TestStopping(t *testing.T) {
 			stop(t, p)
 			begun := time.Now()
 			for i, s := range sites {
-				require.NoError(t, requireGoodbye(negotiations[i], s.protocol), s.protocol)
+				require.NoError(t, requireGoodbye(negotiations[i], s), s.protocol)
 				require.NoError(t, s.again(sessions[i]), "%s goes on", s.protocol)
 			}
 			for i, s := range sites {
@@ -162,8 +146,8 @@ func stoppingSites(t *testing.T) (sites []*site, servers string, names []string)
 
 // requireGoodbye reads what a client is told, up to the end of the connection. A session of
 // a protocol that dials early is the backend's already, and has grace.
-func requireGoodbye(p *peer, protocol string) error {
-	if dialsEarly(protocol) {
+func requireGoodbye(p *peer, s *site) error {
+	if dialsEarly(s.protocol) {
 		return nil
 	}
 	_ = p.raw.SetReadDeadline(time.Now().Add(2 * time.Second))
@@ -171,11 +155,7 @@ func requireGoodbye(p *peer, protocol string) error {
 	if err != nil {
 		return err
 	}
-	goodbye, ok := goodbyes[protocol]
-	if !ok {
-		goodbye = `shut`
-	}
-	if pattern := regexp.MustCompile(goodbye); !pattern.MatchString(latin1(words)) {
+	if pattern := regexp.MustCompile(s.talk.stopping); !pattern.MatchString(latin1(words)) {
 		return fmt.Errorf("heard %q, want %s", words, pattern)
 	}
 	return p.raw.Close()

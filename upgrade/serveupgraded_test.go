@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -119,17 +118,13 @@ type rejectionCase struct {
 }
 
 var rejectionCases = map[*Protocol]rejectionCase{
-	AMQP:  {amqpHello, amqpUnavailable},
 	SMTP:  {hear: smtpUnavailableLine},
 	LMTP:  {hear: smtpUnavailableLine},
 	IMAP:  {hear: func(text string, _ bool) string { return "* BYE [UNAVAILABLE] " + text + "\r\n" }},
 	POP3:  {hear: func(text string, _ bool) string { return "-ERR [SYS/TEMP] " + text + "\r\n" }},
 	Sieve: {hear: func(text string, _ bool) string { return "BYE (TRYLATER) \"" + text + "\"\r\n" }},
 	Line:  {hear: func(string, bool) string { return "" }},
-	NBD: {nbdHello, func(text string, _ bool) string {
-		return NBD.Greeting + "\x00\x03\xe8\x89\x04Ue\xa9\x00\x00\x00\x07\x80\x00\x00\x07\x00\x00\x00" + string(rune(len(text))) + text
-	}},
-	LDAP: {ldapHello, func(text string, _ bool) string { return ldapUnavailableTo("\x01", 0x61, text) }},
+	LDAP:  {ldapHello, func(text string, _ bool) string { return ldapUnavailableTo("\x01", 0x61, text) }},
 	XMPP: {hear: func(text string, _ bool) string {
 		return "<?xml version='1.0'?><stream:stream from='up.example.com' id='0123456789' xml:lang='en' " +
 			"xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'><stream:error>" +
@@ -137,27 +132,12 @@ var rejectionCases = map[*Protocol]rejectionCase{
 			"<text xmlns='urn:ietf:params:xml:ns:xmpp-streams'>" + text + "</text></stream:error></stream:stream>"
 	}},
 	Postgres: {postgresHello, func(text string, _ bool) string { return postgresUnavailableTo(text) }},
-	RDP:      {rdpHello, func(string, bool) string { return rdpDisconnect }},
-	VNC: {VNC.Greeting, func(text string, _ bool) string {
-		return VNC.Greeting + "\x00\x00\x00\x00" + string(rune(len(text))) + text
-	}},
 }
 
 const (
-	amqpHello     = "AMQP\x00\x01\x00\x00"
-	nbdHello      = "\x00\x00\x00\x01IHAVEOPT\x00\x00\x00\x07\x00\x00\x00\x06\x00\x00\x00\x00\x00\x00"
 	ldapHello     = "\x30\x0c\x02\x01\x01\x60\x07\x02\x01\x03\x04\x00\x80\x00"
-	rdpHello      = "\x03\x00\x00\x13\x0e\xe0\x00\x00\x00\x00\x00\x01\x00\x08\x00\x03\x00\x00\x00"
-	rdpDisconnect = "\x03\x00\x00\x0b\x06\x80\x00\x00\x00\x00\x00"
 	postgresHello = "\x00\x00\x00\x14\x00\x03\x00\x00user\x00alice\x00\x00"
 )
-
-func amqpUnavailable(text string, _ bool) string {
-	n := byte(len(text))
-	return amqpHello + "\x00\x00\x00\x1b\x02\x00\x00\x00\x00S\x10\xc0\x0e\x01\xa1\x0bunavailable" +
-		"\x00\x00\x00" + string([]byte{46 + n}) + "\x02\x00\x00\x00\x00S\x18\xc0" + string([]byte{33 + n}) +
-		"\x01\x00S\x1d\xc0" + string([]byte{27 + n}) + "\x02\xa3\x16amqp:connection:forced\xa1" + string([]byte{n}) + text
-}
 
 func smtpUnavailableLine(text string, forTLS bool) string {
 	if forTLS {
@@ -179,63 +159,36 @@ func postgresErrorOf(code, text string) string {
 	return "E\x00\x00\x00" + string([]byte{byte(4 + len(fields))}) + fields
 }
 
-// rejectionCaseOf is that of a protocol. Where none is here the words are pinned in the
-// protocol's folder, and it is they that must be heard.
-func rejectionCaseOf(t *testing.T, p *Protocol) rejectionCase {
+// rejectionCaseOf is that of a protocol. Where none is here it is the one in the protocol's folder,
+// by whose pattern the text must be heard.
+func rejectionCaseOf(t *testing.T, p *Protocol) (say string, check func(heard, text string, forTLS bool)) {
 	t.Helper()
 	if c, ok := rejectionCases[p]; ok {
-		return c
+		return c.say, func(heard, text string, forTLS bool) { require.Equal(t, c.hear(text, forTLS), heard, p.Name) }
 	}
 	if p.Tunnel {
-		return rejectionCase{hear: func(string, bool) string { return "" }}
+		return "", func(heard, _ string, _ bool) { require.Empty(t, heard, p.Name) }
 	}
-	say := ""
-	if p.Reject != nil {
-		say = saysWithoutABackend(t, p)
+	say, pattern := fromSession(t, p, "no backend")
+	require.NotEmpty(t, pattern, "%s needs what a client hears", p.Name)
+	if p.Reject == nil {
+		say = "" // which is said inside TLS
 	}
-	require.NotNil(t, p.ErrorReply, "%s has no words", p.Name)
-	s := dialogue.NewSession(p, &dialogue.Options{Hostname: "up.example.com"}, nil, nil, false)
-	kinds := map[string]error{}
-	for text, causes := range rejectionCauses() {
-		kinds[text] = causes[0]
+	return say, func(heard, text string, _ bool) {
+		want := strings.NewReplacer("NAME", "up.example.com", "WHY", regexp.QuoteMeta(text)).Replace(pattern)
+		require.Regexp(t, want, latin1(heard), p.Name)
 	}
-	return rejectionCase{say, func(text string, _ bool) string {
-		words := withoutStreamID(string(p.ErrorReply(s, dialogue.Unavailable{Cause: kinds[text]})))
-		require.Contains(t, words, text, p.Name)
-		return words
-	}}
-}
-
-// saysWithoutABackend is what a protocol's session has for a client that is to hear why there
-// is no backend.
-func saysWithoutABackend(t *testing.T, p *Protocol) (says string) {
-	found, err := filepath.Glob("*/testdata/" + p.Name + ".session.txt")
-	require.NoError(t, err)
-	require.Len(t, found, 1, p.Name)
-	text, err := os.ReadFile(found[0])
-	require.NoError(t, err)
-	_, dialogue, ok := strings.Cut(string(text), "\n== no backend\n")
-	require.True(t, ok, p.Name)
-	for line := range strings.Lines(dialogue) {
-		said, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "C:")
-		if !ok {
-			break
-		}
-		says += strings.TrimPrefix(said, " ") + "\r\n"
-	}
-	require.NotEmpty(t, says, "%s has to hear something first", p.Name)
-	return says
 }
 
 // Every kind of failure is worded in every protocol, and nothing else of it is told.
 func TestRejectClientTellsTheKind(t *testing.T) {
 	for _, p := range protocols {
-		c := rejectionCaseOf(t, p)
+		say, check := rejectionCaseOf(t, p)
 		for text, causes := range rejectionCauses() {
 			for _, cause := range causes {
 				why := fmt.Errorf("upgrade: %s: %w: 421 secret", p.Name, cause)
-				got, end := hearRejection(p, upstreamConfig(), why, c.say)
-				require.Equal(t, c.hear(text, text != "Upstream not available"), got, "%s, for %v", p.Name, why)
+				got, end := hearRejection(p, upstreamConfig(), why, say)
+				check(got, text, text != "Upstream not available")
 				require.True(t, end, p.Name)
 			}
 		}
