@@ -3,6 +3,7 @@ package l4starttls
 import (
 	"crypto/tls"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -43,7 +44,8 @@ func accessLogger(ctx caddy.Context, name string) *zap.Logger {
 
 // A report is what is known of a session at its end.
 type report struct {
-	handler, remote, protocol string
+	handler, protocol string
+	remote            net.Addr
 
 	outcome  string
 	told     upgrade.Outcome
@@ -59,7 +61,7 @@ type report struct {
 // fields are those of the entry.
 func (r *report) fields() []zap.Field {
 	fields := []zap.Field{
-		zap.String("remote", r.remote),
+		zap.String("remote", r.remote.String()),
 		zap.String("handler", r.handler),
 		zap.String("protocol", r.protocol),
 		zap.String("outcome", r.outcome),

@@ -205,13 +205,13 @@ func (h *Handler) note(cx *layer4.Connection, s *watched, joined *upgrade.Joined
 		h.setPlaceholders(cx, conn)
 	case conn.Outcome().CancelRequest:
 		h.setPlaceholders(cx, conn)
-		h.logger.Debug("passing on a request to cancel, in plaintext", h.fields(cx, conn)...)
+		h.debug("passing on a request to cancel, in plaintext", cx, conn)
 	case conn.Outcome().Cleartext:
 		h.setPlaceholders(cx, conn)
-		h.logger.Debug("client stays in plaintext", h.fields(cx, conn)...)
+		h.debug("client stays in plaintext", cx, conn)
 	case h.Passthrough:
 		h.setPlaceholders(cx, conn)
-		h.logger.Debug("negotiated upgrade, passing TLS through", h.fields(cx, conn)...)
+		h.debug("negotiated upgrade, passing TLS through", cx, conn)
 	default:
 		h.record(cx, conn, hello)
 	}
@@ -235,48 +235,65 @@ func (h *Handler) record(cx *layer4.Connection, conn *upgrade.Conn, hello *tls.C
 	state, _ := conn.TLSConnectionState()
 	recordTLS(cx, hello, &state)
 	h.setPlaceholders(cx, conn)
-	h.logger.Debug("negotiated upgrade", append(h.fields(cx, conn),
-		zap.String("server_name", state.ServerName),
-		zap.String("version", tls.VersionName(state.Version)),
-		zap.Bool("resumed", state.DidResume))...)
+	if h.logger.Core().Enabled(zap.DebugLevel) {
+		h.debug("negotiated upgrade", cx, conn,
+			zap.String("server_name", state.ServerName),
+			zap.String("version", tls.VersionName(state.Version)),
+			zap.Bool("resumed", state.DidResume))
+	}
 }
 
-func (h *Handler) fields(cx *layer4.Connection, conn *upgrade.Conn) []zap.Field {
-	return []zap.Field{
-		zap.String("remote", cx.RemoteAddr().String()),
-		zap.String("protocol", h.proto.Name),
-		zap.String("hello", conn.Outcome().Hello),
+// debug logs an event of a connection. It makes no fields of an entry that is not written.
+func (h *Handler) debug(message string, cx *layer4.Connection, conn *upgrade.Conn, more ...zap.Field) {
+	if entry := h.logger.Check(zap.DebugLevel, message); entry != nil {
+		entry.Write(append([]zap.Field{
+			zap.String("remote", cx.RemoteAddr().String()),
+			zap.String("protocol", h.proto.Name),
+			zap.String("hello", conn.Outcome().Hello),
+		}, more...)...)
 	}
 }
 
 // logRefusal keeps the noise of the internet at the debug level, but for what only
 // an attack does.
 func (h *Handler) logRefusal(cx *layer4.Connection, s *watched, err error) {
-	fields := []zap.Field{
-		zap.String("remote", cx.RemoteAddr().String()),
-		zap.String("protocol", h.proto.Name),
-		zap.Error(err),
-	}
+	message := "ended connection before TLS"
 	switch {
 	case isViolation(err):
 		s.noteViolation(err)
+		return
 	case errors.Is(err, upgrade.ErrQuit):
-		h.logger.Debug("client quit before TLS", fields...)
-	default:
-		h.logger.Debug("ended connection before TLS", fields...)
+		message = "client quit before TLS"
+	}
+	if entry := h.logger.Check(zap.DebugLevel, message); entry != nil {
+		entry.Write(zap.String("remote", cx.RemoteAddr().String()), zap.String("protocol", h.proto.Name), zap.Error(err))
 	}
 }
 
 // setPlaceholders sets {l4.starttls.*}.
 func (h *Handler) setPlaceholders(cx *layer4.Connection, conn *upgrade.Conn) {
-	repl := cx.Replacer()
-	name := conn.Outcome().ServerName
+	setValues(cx.Replacer(), "l4.starttls.", ownFields, func(field string) (any, bool) {
+		switch field {
+		case "protocol":
+			return h.proto.Name, true
+		case "server_name":
+			return serverName(conn), true
+		case "hello":
+			return conn.Outcome().Hello, true
+		}
+		return nil, false
+	})
+}
+
+// ownFields are those of {l4.starttls.*}.
+var ownFields = []string{"protocol", "server_name", "hello"}
+
+// serverName is the host that the client has asked for, by SNI or else in plaintext.
+func serverName(conn *upgrade.Conn) string {
 	if state, ok := conn.TLSConnectionState(); ok && state.ServerName != "" {
-		name = state.ServerName
+		return state.ServerName
 	}
-	repl.Set("l4.starttls.protocol", h.proto.Name)
-	repl.Set("l4.starttls.server_name", name)
-	repl.Set("l4.starttls.hello", conn.Outcome().Hello)
+	return conn.Outcome().ServerName
 }
 
 // Interface guards

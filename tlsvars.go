@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
 	"github.com/mholt/caddy-l4/layer4"
 	"github.com/mholt/caddy-l4/modules/l4tls"
@@ -28,36 +29,58 @@ func recordTLS(cx *layer4.Connection, hello *tls.ClientHelloInfo, state *tls.Con
 	hellos := append(l4tls.GetClientHelloInfos(cx), l4tls.ClientHelloInfo{ClientHelloInfo: *hello})
 	cx.SetVar("tls_client_hellos", hellos)
 	cx.SetVar(layer4.TLSConnectionStatesVarName, append(l4tls.GetConnectionStates(cx), state))
-	const prefix = "l4.tls."
-	values := connectionValues(state)
-	for field, value := range values {
-		cx.Replacer().Set(prefix+field, value)
-	}
-	cx.Replacer().Map(func(key string) (any, bool) {
-		field, ok := strings.CutPrefix(key, prefix)
-		if !ok {
-			return nil, false
-		}
+	setValues(cx.Replacer(), "l4.tls.", connectionFields, func(field string) (any, bool) {
 		field = strings.ToLower(field)
 		if ofClient, ok := strings.CutPrefix(field, "client."); ok && len(state.PeerCertificates) > 0 {
 			return clientCertificate(state.PeerCertificates[0], ofClient)
 		}
-		value, ok := values[field]
-		return value, ok
+		return connectionValue(state, field)
 	})
 }
 
-// connectionValues has {l4.tls.*} but for the client's certificate.
-func connectionValues(state *tls.ConnectionState) map[string]any {
-	return map[string]any{
-		"server_name":  state.ServerName,
-		"version":      caddytls.ProtocolName(state.Version),
-		"cipher_suite": tls.CipherSuiteName(state.CipherSuite),
-		"proto":        state.NegotiatedProtocol,
-		"proto_mutual": true,
-		"resumed":      state.DidResume,
-		"ech":          state.ECHAccepted,
+// setValues gives placeholders new values, which are made when somebody reads them: hardly
+// anybody does. fields are those that may have values already. Where these are an earlier
+// function's, which the replacer asks first, the new ones are made at once.
+func setValues(repl *caddy.Replacer, prefix string, fields []string, value func(field string) (any, bool)) {
+	for _, field := range fields {
+		repl.Delete(prefix + field)
 	}
+	if _, ok := repl.Get(prefix + fields[0]); ok {
+		for _, field := range fields {
+			v, _ := value(field)
+			repl.Set(prefix+field, v)
+		}
+	}
+	repl.Map(func(key string) (any, bool) {
+		if field, ok := strings.CutPrefix(key, prefix); ok {
+			return value(field)
+		}
+		return nil, false
+	})
+}
+
+// connectionFields are those of connectionValue.
+var connectionFields = []string{"version", "server_name", "cipher_suite", "proto", "proto_mutual", "resumed", "ech"}
+
+// connectionValue is one of {l4.tls.*} but for the client's certificate.
+func connectionValue(state *tls.ConnectionState, field string) (any, bool) {
+	switch field {
+	case "server_name":
+		return state.ServerName, true
+	case "version":
+		return caddytls.ProtocolName(state.Version), true
+	case "cipher_suite":
+		return tls.CipherSuiteName(state.CipherSuite), true
+	case "proto":
+		return state.NegotiatedProtocol, true
+	case "proto_mutual":
+		return true, true
+	case "resumed":
+		return state.DidResume, true
+	case "ech":
+		return state.ECHAccepted, true
+	}
+	return nil, false
 }
 
 // clientCertificate resolves {l4.tls.client.*}.

@@ -64,7 +64,7 @@ type watched struct {
 func (w *watch) begin(cx *layer4.Connection) *watched {
 	s := sessions.begin(cx.Context, w.kind, base(cx))
 	return &watched{session: s, watch: w, report: report{
-		handler: w.kind.handler, protocol: w.kind.protocol, remote: cx.RemoteAddr().String(), upstream: w.upstream,
+		handler: w.kind.handler, protocol: w.kind.protocol, remote: cx.RemoteAddr(), upstream: w.upstream,
 	}}
 }
 
@@ -157,7 +157,7 @@ func (s *watched) logAccess() {
 
 // fields are those of what is logged of a connection.
 func (s *watched) fields(err error) []zap.Field {
-	fields := []zap.Field{zap.String("remote", s.report.remote), zap.String("protocol", s.report.protocol)}
+	fields := []zap.Field{zap.String("remote", s.report.remote.String()), zap.String("protocol", s.report.protocol)}
 	if s.report.upstream != "" {
 		fields = append(fields, zap.String("upstream", s.report.upstream))
 	}
@@ -214,7 +214,7 @@ func (s *watched) noteViolation(err error) {
 	}
 	s.watch.notices.log(s.watch.logger, zap.InfoLevel, message, s.fields(err)...)
 	emit(eventViolation, map[string]any{
-		"remote": s.report.remote, "handler": s.report.handler, "protocol": s.report.protocol, "error": escaped(err.Error()),
+		"remote": s.report.remote.String(), "handler": s.report.handler, "protocol": s.report.protocol, "error": escaped(err.Error()),
 	})
 }
 

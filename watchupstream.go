@@ -35,7 +35,7 @@ func (s *watched) noteUpstream(err error) {
 	case isUnverified(err):
 		notice("upstream's certificate could not be verified")
 		emit(eventUnverified, map[string]any{
-			"remote": s.report.remote, "protocol": s.report.protocol, "server_name": escaped(s.report.asked),
+			"remote": s.report.remote.String(), "protocol": s.report.protocol, "server_name": escaped(s.report.asked),
 			"upstream": s.report.upstream, "error": escaped(err.Error()),
 		})
 	case errors.Is(err, upgrade.ErrDistrusted):
@@ -56,10 +56,12 @@ func (u *Upstream) logNegotiated(cx *layer4.Connection, conn *upgrade.Conn) {
 		u.logger.Warn("upstream does not offer TLS, staying in plaintext", u.fields(cx)...)
 		return
 	}
-	u.logger.Debug("upgraded upstream", append(u.fields(cx),
-		zap.String("server_name", state.ServerName),
-		zap.String("version", tls.VersionName(state.Version)),
-		zap.String("cipher_suite", tls.CipherSuiteName(state.CipherSuite)))...)
+	if entry := u.logger.Check(zap.DebugLevel, "upgraded upstream"); entry != nil {
+		entry.Write(append(u.fields(cx),
+			zap.String("server_name", state.ServerName),
+			zap.String("version", tls.VersionName(state.Version)),
+			zap.String("cipher_suite", tls.CipherSuiteName(state.CipherSuite)))...)
+	}
 }
 
 func (u *Upstream) fields(cx *layer4.Connection) []zap.Field {

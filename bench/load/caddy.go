@@ -79,6 +79,7 @@ func (l *lab) addCaddy() error {
 		name: l.settings.caddy, args: []string{"run", "--config", file}, version: caddyVersion(l.settings.caddy),
 		env:   []string{"FLOOD_CADDY=1", "XDG_DATA_HOME=" + l.dir, "XDG_CONFIG_HOME=" + l.dir},
 		ready: []string{admin, targets[0].address}, live: func() (int64, error) { return caddyMemory(admin) },
+		allocated: func() ([2]float64, error) { return caddyAllocations(admin) },
 	}, targets...)
 	return err
 }

@@ -35,7 +35,7 @@ func parse() *settings {
 	flag.IntVar(&s.mib, "mib", 128, "size of a transfer, in MiB")
 	flag.IntVar(&s.idle, "idle", 2000, "sessions that wait, while memory is measured")
 	flag.IntVar(&s.stalled, "stalled", 5000, "negotiations that stall, while memory is measured")
-	flag.StringVar(&s.parts, "parts", "connections,transfers,memory", "what is measured")
+	flag.StringVar(&s.parts, "parts", "connections,transfers,allocations,memory", "what is measured")
 	flag.StringVar(&s.only, "only", "", "a part of the names of the proxies that are measured; all by default")
 	flag.StringVar(&s.out, "out", ".", "the directory for results.md and the plots")
 	flag.StringVar(&s.caddy, "caddy", "", "a Caddy to measure, from ../flood; by default it is built")
@@ -87,7 +87,12 @@ func (s *settings) run() (err error) {
 	for _, part := range []struct {
 		name string
 		run  func(*lab, *results) error
-	}{{"connections", (*lab).measureConnections}, {"transfers", (*lab).measureTransfers}, {"memory", (*lab).measureMemory}} {
+	}{
+		{"connections", (*lab).measureConnections},
+		{"transfers", (*lab).measureTransfers},
+		{"allocations", (*lab).measureAllocations},
+		{"memory", (*lab).measureMemory},
+	} {
 		if s.measures(part.name) {
 			if err := part.run(l, r); err != nil {
 				return fmt.Errorf("%s: %w", part.name, err)

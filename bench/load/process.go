@@ -23,6 +23,8 @@ type process struct {
 	ready   []string // addresses that accept when it is there
 	live    func() (int64, error)
 
+	allocated func() ([2]float64, error) // objects and octets so far
+
 	cmd *exec.Cmd
 }
 

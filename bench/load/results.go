@@ -19,6 +19,7 @@ type results struct {
 	transfers   transferResults
 	idle        []idleMemory
 	stalled     []stalledMemory
+	allocations []allocation
 }
 
 type idleMemory struct {
@@ -134,6 +135,7 @@ func (r *results) write(dir string) error {
 	r.writeHead(&t)
 	r.writeConnections(&t)
 	r.writeTransfers(&t)
+	r.writeAllocations(&t)
 	r.writeMemory(&t)
 	r.writeRatios(&t)
 	fmt.Print(t.String())

@@ -41,6 +41,17 @@ func (r *results) writeTransfers(t *strings.Builder) {
 	t.WriteByte('\n')
 }
 
+func (r *results) writeAllocations(t *strings.Builder) {
+	if len(r.allocations) == 0 {
+		return
+	}
+	t.WriteString("## Allocations\n\nWhat Caddy allocates for a connection, from its beginning to its end.\n\n| | allocations | KiB |\n|---|---|---|\n")
+	for _, a := range r.allocations {
+		fmt.Fprintf(t, "| %s | %.1f | %.1f |\n", a.name, a.objects, a.bytes/1024)
+	}
+	t.WriteByte('\n')
+}
+
 func kib(n int64) string {
 	if n == 0 {
 		return "-"
