@@ -35,7 +35,7 @@ func isBlank(b byte) bool { return b == ' ' || b == '\t' || b == '\r' || b == '\
 // client may send, and leaves it in front of the connection.
 func (c *Conn) readBehindBlanks() (first byte, err error) {
 	for b := make([]byte, 1); ; {
-		if _, err := io.ReadFull(c.raw, b); err != nil {
+		if _, err := io.ReadFull(&c.raw, b); err != nil {
 			return 0, fmt.Errorf("%w: %w", dialogue.ErrHandshake, dialogue.AsNegotiationError(err))
 		}
 		if len(c.dropBlanks(b)) > 0 {

@@ -32,9 +32,10 @@ var longAgo = time.Unix(1, 0)
 // alone, a Write writeMu alone; StartTLS and the negotiation hold both, so that no Read
 // or Write straddles them.
 type Conn struct {
-	raw    *prefixconn.Conn // what has been read and not consumed, then the connection below
+	raw    prefixconn.Conn // what has been read and not consumed, then the connection below
 	config *Config
-	proto  *Protocol // nil: the caller holds the plaintext conversation
+	opts   *dialogue.Options // made when they are asked for first
+	proto  *Protocol         // nil: the caller holds the plaintext conversation
 	client bool
 	joined bool // to a backend, as Join does
 	blanks int  // that the client may still send in front of TLS; guarded by both locks below
@@ -59,6 +60,18 @@ type Conn struct {
 // caller holds the plaintext conversation and calls StartTLS.
 func Server(raw net.Conn, config *Config) *Conn { return newConn(raw, nil, config, false) }
 
+// options are those of the configuration, and of this connection.
+func (c *Conn) options() *dialogue.Options {
+	if c.opts == nil {
+		c.opts = c.config.options(c.proto)
+		c.opts.Joined, c.opts.Passed = c.joined, c.joined && c.config.Passthrough
+		if c.config.AdmitUpgrade != nil && !c.client {
+			c.opts.AdmitUpgrade = c.admitUpgrade
+		}
+	}
+	return c.opts
+}
+
 // Client is Server for the client's side.
 func Client(raw net.Conn, config *Config) *Conn { return newConn(raw, nil, config, true) }
 
@@ -66,7 +79,7 @@ func newConn(raw net.Conn, proto *Protocol, config *Config, client bool) *Conn {
 	if config == nil {
 		config = new(Config)
 	}
-	return &Conn{raw: prefixconn.New(raw, nil), proto: proto, config: config, client: client, blanks: blanksFor(proto, client)}
+	return &Conn{raw: prefixconn.Make(raw, nil), proto: proto, config: config, client: client, blanks: blanksFor(proto, client)}
 }
 
 // Read reads plaintext before the upgrade and decrypted bytes after it. A
@@ -152,7 +165,7 @@ func (c *Conn) reader() (io.Reader, error) {
 	if t := c.tls.Load(); t != nil {
 		return t, nil
 	}
-	return c.raw, nil
+	return &c.raw, nil
 }
 
 // spoil makes the connection unusable, for the given reason, and forgets what was

@@ -48,7 +48,7 @@ func newDataService(c *Conn, account *Account) *dataService {
 	if !c.hasData() || c.config.Passthrough {
 		return nil
 	}
-	return &dataService{conn: c, account: account, options: c.config.options(c.proto)}
+	return &dataService{conn: c, account: account, options: c.options()}
 }
 
 var errNoTCP = errors.New("no address of TCP")

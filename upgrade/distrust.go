@@ -14,6 +14,9 @@ var distrusts = []tls.AlertError{42, 43, 44, 45, 46, 48}
 // asDistrust adds ErrDistrusted to an error of crypto/tls that is such an alert. In TLS 1.3 it
 // may come when the handshake is over for us.
 func asDistrust(err error) error {
+	if err == nil {
+		return nil
+	}
 	var remote *net.OpError
 	if !errors.As(err, &remote) || remote.Op != "remote error" {
 		return err

@@ -101,7 +101,7 @@ func (c *Conn) situation() dialogue.Situation {
 
 // join makes the filter for a situation.
 func join(c *Conn, s dialogue.Situation) *Joined {
-	s.Options = c.config.options(c.proto)
+	s.Options = c.options()
 	s.PlaintextAuth = s.PlaintextAuth || s.Cleartext && c.config.PlaintextAuth
 	var filter dialogue.Filter
 	switch {
@@ -140,6 +140,7 @@ func newJoined(c *Conn, filter dialogue.Filter) *Joined {
 
 // errorReply words the end of a session. A filter may have words of its own.
 func errorReply(c *Conn, filter dialogue.Filter) func(error) []byte {
+	options := c.options()
 	if f, ok := filter.(interface{ ErrorReply(why error) []byte }); ok {
 		return f.ErrorReply
 	}
@@ -147,8 +148,9 @@ func errorReply(c *Conn, filter dialogue.Filter) func(error) []byte {
 	if c.proto.ErrorReply == nil || c.proto.Tunnel || rawTLS {
 		return func(error) []byte { return nil }
 	}
-	s := dialogue.NewSession(c.proto, c.config.options(c.proto), nil, nil, false)
-	return func(why error) []byte { return c.proto.ErrorReply(s, why) }
+	return func(why error) []byte {
+		return c.proto.ErrorReply(dialogue.NewSession(c.proto, options, nil, nil, false), why)
+	}
 }
 
 // Conn is the client's connection. It is for looking at, such as at Conn.Outcome and at

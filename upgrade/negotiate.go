@@ -130,11 +130,8 @@ func (c *Conn) playPlaintext(ctx context.Context) error {
 	if err := c.Err(); err != nil {
 		return err
 	}
-	in := &plainReader{Conn: c.raw, ctx: ctx, idle: c.config.Limits.Idle}
-	options := c.config.options(c.proto)
-	options.Joined, options.Passed = c.joined, c.joined && c.config.Passthrough
-	options.AdmitUpgrade = c.admitUpgrade
-	s := dialogue.NewSession(c.proto, options, in, c.raw, c.client)
+	in := &plainReader{Conn: &c.raw, ctx: ctx, idle: c.config.Limits.Idle}
+	s := dialogue.NewSession(c.proto, c.options(), in, &c.raw, c.client)
 	defer c.forClient.hear(ctx, s)()
 	begun := time.Now()
 	err := interrupted(ctx, c.negotiate(s, in))
@@ -157,18 +154,37 @@ func (c *Conn) playPlaintext(ctx context.Context) error {
 // that, and reports whether ctx has interrupted nothing. When stop has returned, an
 // interruption does not come any more. It may be called more than once.
 func (c *Conn) interruptWith(ctx context.Context) (stop func() bool) {
-	interrupted := make(chan struct{})
-	end := context.AfterFunc(ctx, func() {
-		_ = c.raw.SetDeadline(longAgo)
-		close(interrupted)
-	})
-	return sync.OnceValue(func() bool {
-		if end() {
-			return true
+	if ctx.Done() == nil {
+		return func() bool { return true }
+	}
+	i := &interruption{conn: c}
+	i.running.Add(1)
+	i.end = context.AfterFunc(ctx, i.interrupt)
+	return i.stop
+}
+
+// An interruption is one that interruptWith prepares.
+type interruption struct {
+	conn    *Conn
+	end     func() bool
+	running sync.WaitGroup // until it has come
+
+	once  sync.Once
+	clean bool // it has not come, and will not
+}
+
+func (i *interruption) interrupt() {
+	_ = i.conn.raw.SetDeadline(longAgo)
+	i.running.Done()
+}
+
+func (i *interruption) stop() bool {
+	i.once.Do(func() {
+		if i.clean = i.end(); !i.clean {
+			i.running.Wait()
 		}
-		<-interrupted
-		return false
 	})
+	return i.clean
 }
 
 // learn keeps what a session has found out.

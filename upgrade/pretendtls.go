@@ -33,7 +33,7 @@ func (c *Conn) pretendTLS(read, goAhead []byte) error {
 	first := make([]byte, 1)
 	if err == nil {
 		_ = c.raw.SetDeadline(time.Now().Add(c.config.handshakeTimeout()))
-		_, err = io.ReadFull(c.raw, first)
+		_, err = io.ReadFull(&c.raw, first)
 	}
 	if err == nil && first[0] != dialogue.RecordTypeHandshake {
 		err = ErrNotTLS

@@ -32,8 +32,8 @@ type waitingClient struct {
 
 func waiting(client net.Conn, proto *Protocol, config *Config) *waitingClient {
 	c := serving(client, proto, config)
-	in := &plainReader{Conn: c.raw, ctx: context.Background()}
-	return &waitingClient{c, in, dialogue.NewSession(proto, c.config.options(proto), in, c.raw, false)}
+	in := &plainReader{Conn: &c.raw, ctx: context.Background()}
+	return &waitingClient{c, in, dialogue.NewSession(proto, c.options(), in, &c.raw, false)}
 }
 
 // hear lets a client's role hear the client, in the time that the whole phase has. What

@@ -67,13 +67,13 @@ func serving(down net.Conn, proto *Protocol, config *Config) *Conn {
 	named := *c.config
 	named.Hostname = c.upgradedName()
 	named.Limits = Limits{} // which are those of the server that was upgraded to
-	c.config = &named
+	c.config, c.opts = &named, nil
 	return c
 }
 
 // upgradedName is the name of the server that has been upgraded to, or ours if it has none.
 func (c *Conn) upgradedName() string {
-	o := c.config.options(c.proto)
+	o := c.options()
 	return cmp.Or(o.PeerName, o.Hostname)
 }
 
@@ -82,7 +82,7 @@ func (c *Conn) greeting() []byte {
 	if c.proto == nil || c.proto.Greeting == "" {
 		return nil
 	}
-	name := c.config.options(c.proto).Hostname
+	name := c.options().Hostname
 	if c.client {
 		name = c.upgradedName()
 	}

@@ -105,7 +105,7 @@ func TestOptionsOfASituationAreTheConfigurations(t *testing.T) {
 		s := upgradedSession(t, keeper(&got), config)
 		defer s.end()
 		require.Equal(t, &dialogue.Options{
-			Hostname: testHost, Greeting: "hi", Capabilities: []string{"X"}, Own: map[string]string{"a": "b"},
+			Hostname: testHost, Greeting: "hi", Capabilities: []string{"X"}, Own: map[string]string{"a": "b"}, Joined: true,
 		}, got.Options)
 	})
 }

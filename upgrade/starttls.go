@@ -64,7 +64,7 @@ func (c *Conn) startTLS(ctx context.Context, read, goAhead []byte) error {
 func (c *Conn) boundary(goAhead []byte) (early []byte, err error) {
 	early = make([]byte, c.raw.Buffered())
 	if len(early) > 0 {
-		if _, err := io.ReadFull(c.raw, early); err != nil {
+		if _, err := io.ReadFull(&c.raw, early); err != nil {
 			return nil, err
 		}
 	}
@@ -87,7 +87,7 @@ func (c *Conn) handshake(ctx context.Context, stop func() bool, early []byte) er
 	if err != nil {
 		return err
 	}
-	below := &transport{Conn: prefixconn.New(c.raw, early), conn: c}
+	below := &transport{Conn: prefixconn.Make(&c.raw, early), conn: c}
 	t := tls.Server(below, config)
 	if c.client {
 		t = tls.Client(below, config)
@@ -167,7 +167,7 @@ func (c *Conn) settle(t *tls.Conn) error {
 		}
 		return c.answerInside(t)
 	case c.proto.Settle != nil:
-		s := dialogue.NewSession(c.proto, c.config.options(c.proto), t, t, true)
+		s := dialogue.NewSession(c.proto, c.options(), t, t, true)
 		err := s.Quote(c.proto.Settle(s))
 		if err == nil && s.Pipelined() {
 			err = ErrPipelined // it would be taken for the answer to what is said next
@@ -199,6 +199,9 @@ func (c *Conn) answerInside(t *tls.Conn) error {
 type requestedNameKey struct{}
 
 func (c *Conn) withRequestedName(ctx context.Context) context.Context {
+	if c.plain.outcome.ServerName == "" {
+		return ctx
+	}
 	return context.WithValue(ctx, requestedNameKey{}, c.plain.outcome.ServerName)
 }
 
@@ -252,7 +255,7 @@ func handshakeError(err error) error {
 // A transport is what crypto/tls reads. It keeps apart an end that close_notify
 // announced, which crypto/tls reports by itself, and one that it did not.
 type transport struct {
-	*prefixconn.Conn
+	prefixconn.Conn
 	conn  *Conn
 	heard bool // of the peer, in the handshake
 

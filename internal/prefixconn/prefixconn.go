@@ -15,7 +15,13 @@ type Conn struct {
 }
 
 // New makes a Conn. It keeps prefix, and never writes to it.
-func New(conn net.Conn, prefix []byte) *Conn { return &Conn{Conn: conn, prefix: prefix} }
+func New(conn net.Conn, prefix []byte) *Conn {
+	c := Make(conn, prefix)
+	return &c
+}
+
+// Make is New for those who have a place for it.
+func Make(conn net.Conn, prefix []byte) Conn { return Conn{Conn: conn, prefix: prefix} }
 
 // Read yields the prefix, then what the connection below has.
 func (c *Conn) Read(p []byte) (int, error) {

@@ -91,15 +91,27 @@ func isVerb(word string) bool {
 
 // UpperASCII returns b with the letters of ASCII in upper case, and no others.
 func UpperASCII(b []byte) string {
-	upper := make([]byte, len(b))
-	for i, c := range b {
-		if 'a' <= c && c <= 'z' {
-			c -= 'a' - 'A'
+	var room [2 * maxVerb]byte // for a verb, that is in no need of a place on the heap
+	upper := append(room[:0], b...)
+	for i, c := range upper {
+		if isLower(c) {
+			upper[i] = c - ('a' - 'A')
 		}
-		upper[i] = c
 	}
 	return string(upper)
 }
+
+// upperText is UpperASCII of a text, which is the same one if it is in upper case already.
+func upperText(s string) string {
+	for i := range len(s) {
+		if isLower(s[i]) {
+			return UpperASCII([]byte(s))
+		}
+	}
+	return s
+}
+
+func isLower(c byte) bool { return 'a' <= c && c <= 'z' }
 
 // EqualASCII reports whether both are the same but for the case of ASCII letters.
 func EqualASCII(a, b string) bool { return UpperASCII([]byte(a)) == UpperASCII([]byte(b)) }

@@ -7,7 +7,15 @@ import (
 
 // CRLF makes lines of their texts, in one piece.
 func CRLF(lines []string) []byte {
-	return []byte(strings.Join(lines, "\r\n") + "\r\n")
+	size := 0
+	for _, line := range lines {
+		size += len(line) + len("\r\n")
+	}
+	p := make([]byte, 0, size)
+	for _, line := range lines {
+		p = append(append(p, line...), "\r\n"...)
+	}
+	return p
 }
 
 // CutLine takes the first line out of buf, without its LF or CRLF.
@@ -36,5 +44,5 @@ func SplitVerb(line string) (verb, arg string) {
 		return "", ""
 	}
 	verb, arg, _ = strings.Cut(line, " ")
-	return UpperASCII([]byte(verb)), strings.Trim(arg, " \t")
+	return upperText(verb), strings.Trim(arg, " \t")
 }

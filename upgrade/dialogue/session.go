@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"io"
+	"strings"
 	"time"
 )
 
@@ -40,6 +41,7 @@ type Session struct {
 	triedLogin                 bool // a client before TLS, and was refused
 
 	last          []byte // the command that was read last
+	lastLine      []byte // room for it, where it is a line
 	kept          []byte // what Keep keeps
 	introduction  []byte // what a client that stays in plaintext has established
 	cleartext     bool   // the client does
@@ -166,7 +168,8 @@ func (s *Session) ReadLine() (string, error) {
 			return "", ErrLineTooLong
 		}
 		if end >= 0 {
-			s.last = bytes.Clone(s.buf[:end+1])
+			s.lastLine = append(s.lastLine[:0], s.buf[:end+1]...)
+			s.last = s.lastLine
 			line, _ := CutLine(&s.buf)
 			return line, s.countCommand()
 		}
@@ -269,8 +272,12 @@ func (s *Session) SendNeedsBackend(auth bool, p []byte) error {
 }
 
 // Introduce keeps what the client has established so far, in the words in which a
-// backend is to be told should the client stay in plaintext. TLS makes it void.
-func (s *Session) Introduce(words string) { s.introduction = []byte(words) }
+// backend is to be told should the client stay in plaintext, if it may. TLS makes it void.
+func (s *Session) Introduce(words ...string) {
+	if s.opts.Optional {
+		s.introduction = []byte(strings.Join(words, ""))
+	}
+}
 
 // Keep keeps bytes of the plaintext phase for the filter that Protocol.Join makes: all
 // that crosses the boundary. They are no more to be trusted there than here. More than

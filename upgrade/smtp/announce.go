@@ -26,7 +26,7 @@ func announced(opts *dialogue.Options) []string {
 // some monitors know it by the hyphen that only the last line lacks.
 func announcement(s *dialogue.Session) []string {
 	extensions := s.Capabilities(defaultExtensions...)
-	lines := []string{"STARTTLS"}
+	lines := append(make([]string, 0, len(extensions)+2), "STARTTLS")
 	if s.PlaintextAuth() && !slices.ContainsFunc(extensions, isSMTPAuth) {
 		lines = append(lines, "AUTH PLAIN")
 	}

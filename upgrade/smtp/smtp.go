@@ -93,7 +93,7 @@ func smtpCommand(s *dialogue.Session, hello, verb, arg string) error {
 			return s.Refuse("500 5.5.1 Command not recognized, this is LMTP")
 		}
 		s.SetHello(arg)
-		s.Introduce("HELO " + arg + "\r\n")
+		s.Introduce("HELO ", arg, "\r\n")
 		return s.Reply("250 " + s.Hostname())
 	case "NOOP":
 		return s.Reply("250 2.0.0 Ok")
@@ -123,22 +123,31 @@ func smtpHello(s *dialogue.Session, verb, name string) error {
 		return s.Refuse("501 5.5.4 Syntax error (name required)")
 	}
 	s.SetHello(name)
-	s.Introduce(verb + " " + name + "\r\n")
-	return s.Reply(smtpReply("250", append([]string{s.Hostname()}, announcement(s)...)...)...)
+	s.Introduce(verb, " ", name, "\r\n")
+	return s.Send(smtpReply("250", s.Hostname(), announcement(s)))
 }
 
-// smtpReply makes the lines of a reply: a hyphen behind the code of all but the
-// last (RFC 5321 section 4.2.1).
-func smtpReply(code string, texts ...string) []string {
-	lines := make([]string, len(texts))
-	for i, text := range texts {
-		sep := "-"
-		if i == len(texts)-1 {
-			sep = " "
-		}
-		lines[i] = code + sep + text
+// smtpReply makes a reply of lines: a hyphen behind the code of all but the last (RFC 5321
+// section 4.2.1).
+func smtpReply(code, first string, others []string) []byte {
+	const around = len("-\r\n")
+	size := len(code) + len(first) + around
+	for _, text := range others {
+		size += len(code) + len(text) + around
 	}
-	return lines
+	p := make([]byte, 0, size)
+	last := 0 // where the last line begins
+	for i := range len(others) + 1 {
+		text := first
+		if i > 0 {
+			text = others[i-1]
+		}
+		last = len(p)
+		p = append(append(append(p, code...), '-'), text...)
+		p = append(p, "\r\n"...)
+	}
+	p[last+len(code)] = ' '
+	return p
 }
 
 func errorReply(s *dialogue.Session, why error) []byte {
