@@ -44,9 +44,6 @@ type CommandRules struct {
 	SyntaxError, TooLong string // with their terminators
 }
 
-// maxReplyLine bounds a line of the backend's that is no payload.
-const maxReplyLine = 16 << 10
-
 // A CommandFilter is the Filter of a protocol of commands and replies. Its rules hold
 // for as long as it stands between a client and a backend:
 //
@@ -76,6 +73,7 @@ type CommandFilter struct {
 	collect int   // octets of the client's that are to be looked at as a whole
 	message bool  // the client's octets are a message
 	reply   int64 // octets of the backend's that are to pass unread
+	begun   int   // octets of a line of the backend's that have been passed on, which has not ended
 	end     dotEnd
 }
 
@@ -113,25 +111,6 @@ func (f *CommandFilter) FromClient(x *Exchange, b []byte) int {
 		return 0
 	}
 	return f.readLine(x, b)
-}
-
-// FromBackend implements Filter.
-func (f *CommandFilter) FromBackend(x *Exchange, b []byte) int {
-	if f.reply > 0 {
-		n := CutRest(&f.reply, b)
-		x.ToClient(b[:n])
-		return n
-	}
-	end := bytes.IndexByte(b, '\n')
-	switch {
-	case end >= maxReplyLine, end < 0 && len(b) >= maxReplyLine:
-		x.CloseFor(ErrBackend) // no reply that anybody knows is that long
-		return len(b)
-	case end < 0:
-		return 0
-	}
-	f.grammar.Reply(x, b[:end+1])
-	return end + 1
 }
 
 func (f *CommandFilter) passPayload(x *Exchange, b []byte) int {

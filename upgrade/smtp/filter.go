@@ -98,9 +98,12 @@ func (f *filter) BackendEnded(x *dialogue.Exchange) {
 	f.Forget()
 }
 
+// Passes implements dialogue.LongReplyGrammar: such are most lines of a long reply.
+func (f *filter) Passes(begun []byte) bool { return f.passing && isContinued(begun) }
+
 func (f *filter) Reply(x *dialogue.Exchange, line []byte) {
-	if f.passing && isContinued(line) {
-		x.ToClient(line) // most lines of a long reply
+	if f.Passes(line) {
+		x.ToClient(line)
 		return
 	}
 	code, sep, text, ok := smtpReplyLine(dialogue.TrimLine(line))
