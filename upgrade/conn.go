@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -211,7 +212,7 @@ func (c *Conn) CloseWrite() error {
 		err = t.CloseWrite()
 	}
 	if below := c.raw.CloseWrite(); !errors.Is(below, errors.ErrUnsupported) {
-		err = errors.Join(err, below)
+		err = cmp.Or(err, below)
 	}
 	return err
 }

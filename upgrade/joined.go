@@ -1,8 +1,8 @@
 package upgrade
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -292,7 +292,7 @@ func (j *Joined) CloseWrite() error {
 	if closed {
 		return err
 	}
-	return errors.Join(err, j.conn.CloseWrite())
+	return cmp.Or(err, j.conn.CloseWrite())
 }
 
 // Returned is called when whoever was handed the connection has returned, with the error

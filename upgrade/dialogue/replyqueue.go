@@ -10,6 +10,14 @@ const MaxPending = 256
 // answer in the order of the commands, and has our own replies wait for their turn.
 type replyQueue struct {
 	pending []pendingReply
+	room    [1]pendingReply // for the one that there mostly is
+}
+
+func (q *replyQueue) add(p pendingReply) {
+	if len(q.pending) == 0 {
+		q.pending = q.room[:0]
+	}
+	q.pending = append(q.pending, p)
 }
 
 // A pendingReply is a command that has no reply yet, or a reply of our own.
@@ -20,7 +28,7 @@ type pendingReply struct {
 
 // Expect adds a command that goes to the backend. The verb must be a constant: a part of
 // the client's line would keep the line.
-func (q *replyQueue) Expect(verb string) { q.pending = append(q.pending, pendingReply{verb: verb}) }
+func (q *replyQueue) Expect(verb string) { q.add(pendingReply{verb: verb}) }
 
 // ExpectMore has the next command replied to n more times.
 func (q *replyQueue) ExpectMore(n int) {
@@ -31,7 +39,7 @@ func (q *replyQueue) ExpectMore(n int) {
 
 // reply gives a reply of our own, behind those that the backend owes.
 func (q *replyQueue) reply(x *Exchange, own string) {
-	q.pending = append(q.pending, pendingReply{own: own})
+	q.add(pendingReply{own: own})
 	q.giveOwn(x)
 }
 
@@ -64,7 +72,8 @@ func (q *replyQueue) giveOwn(x *Exchange) {
 	}
 }
 
-// drop takes the first one out. A queue that is empty holds no memory.
+// drop takes the first one out. A queue that is empty holds no more
+// memory than room.
 func (q *replyQueue) drop() {
 	q.pending[0] = pendingReply{}
 	q.pending = q.pending[1:]
