@@ -38,6 +38,8 @@ patch() {
 patch proxy-truncated-streams.patch modules/l4proxy \
 	TestProxyResetByDownstream TestProxyResetByUpstream TestProxyTruncatedByDownstream TestProxyAborter TestProxyResetByUpstreamOverTLS
 patch accept-again.patch layer4 TestServerAcceptsAgain TestListenerWrapperAcceptsAgain
+patch idle-buffers.patch modules/l4proxy TestProxyIdleMemory
+tests github.com/mholt/caddy-l4/layer4 .
 
 printf '\n-- this plugin with the patched caddy-l4\n'
 go test -count=1 -timeout 5m -v -modfile "$work/go.mod" -tags patched -run '^TestPatched' ./integration | grep -E '^(---|ok|FAIL|panic:)| +---|Error'
