@@ -23,6 +23,9 @@ func (u *Upstream) clientTLS(ctx caddy.Context) (*tls.Config, error) {
 	if config == nil { // all defaults
 		config = new(tls.Config)
 	}
+	// A handler that a new configuration brings begins without sessions, since its trust may
+	// be another. What is kept is bounded: 64 sessions.
+	config.ClientSessionCache = tls.NewLRUClientSessionCache(0)
 	if u.ALPN != nil { // else it is the protocol's
 		config.NextProtos = u.ALPN
 	}

@@ -45,6 +45,26 @@ func TestUpstreamIsJoined(t *testing.T) {
 	}
 }
 
+// Sessions of TLS with an upstream are resumed, in each protocol. FTP is left out: its control
+// connections begin one each, which is that of their data connections alone.
+func TestUpstreamSessionsResume(t *testing.T) {
+	joints := jointPerProtocol(t, newAuthority(t))
+	serveJoints(t, joints...)
+	for _, j := range joints {
+		p, err := upgrade.Lookup(j.protocol())
+		require.NoError(t, err)
+		for _, resumed := range []bool{false, !p.DataConnections, !p.DataConnections} {
+			client, up := j.connect(t)
+			rounds(t, client, up)
+			state, ok := up.TLSConnectionState()
+			require.True(t, ok, j.protocol())
+			require.Equal(t, resumed, state.DidResume, j.protocol())
+			require.NoError(t, client.Close())
+			require.NoError(t, up.Close())
+		}
+	}
+}
+
 // What a client says too early waits for TLS.
 func TestUpstreamHearsNothingBeforeTLS(t *testing.T) {
 	a := newAuthority(t)
