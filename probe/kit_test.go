@@ -51,12 +51,26 @@ func (z *zone) serve(t *testing.T) *Resolver {
 	return &Resolver{Server: address}
 }
 
+// publish adds a record, and says whether DNSSEC validates it and the others.
+func (z *zone) publish(record string, secure bool) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.records, z.secure = append(z.records, record), secure
+}
+
+// questions are those that have been asked.
+func (z *zone) questions() []string {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.asked
+}
+
 // ServeDNS implements dns.Handler.
 func (z *zone) ServeDNS(w dns.ResponseWriter, query *dns.Msg) {
 	question := query.Question[0]
 	z.mu.Lock()
+	defer z.mu.Unlock()
 	z.asked = append(z.asked, w.LocalAddr().Network()+" "+question.Name+" "+dns.TypeToString[question.Qtype])
-	z.mu.Unlock()
 	reply := new(dns.Msg).SetRcode(query, z.rcode)
 	reply.AuthenticatedData = z.secure && query.AuthenticatedData
 	reply.RecursionAvailable = true

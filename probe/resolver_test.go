@@ -35,7 +35,7 @@ func TestLookupGoesByTCP(t *testing.T) {
 	require.Empty(t, d.Error)
 	require.Equal(t, []MX{{10, "mx.example.com"}}, d.MX)
 	require.False(t, d.Secure)
-	require.Equal(t, []string{"udp example.com. MX", "tcp example.com. MX"}, z.asked)
+	require.Equal(t, []string{"udp example.com. MX", "tcp example.com. MX"}, z.questions())
 }
 
 func TestLookupFails(t *testing.T) {

@@ -107,13 +107,12 @@ func TestDANE(t *testing.T) {
 	require.Equal(t, Unverified, r.Outcome)
 	require.Equal(t, []string{"no TLSA record"}, r.DANE.Problems)
 
-	wrong := strings.ReplaceAll(r.TLSARecord, " 3 1 1 ", " 3 0 1 ")
-	z.records = append(z.records, wrong)
+	z.publish(strings.ReplaceAll(r.TLSARecord, " 3 1 1 ", " 3 0 1 "), true)
 	r = Run(t.Context(), target)
 	require.Equal(t, Unverified, r.Outcome)
 	require.Equal(t, []string{"no TLSA record matches"}, r.DANE.Problems)
 
-	z.records = append(z.records, r.TLSARecord)
+	z.publish(r.TLSARecord, true)
 	r = Run(t.Context(), target)
 	require.Equal(t, Verified, r.Outcome, r.DANE.Problems)
 	require.False(t, r.Verification.Verified, "which is still reported")
@@ -124,7 +123,7 @@ func TestDANE(t *testing.T) {
 	require.Regexp(t, `(?m)^TLSA published:   3 1 1 [0-9a-f]{64}, matches$`, textOf(t, r))
 	require.Regexp(t, `(?m)^DANE: +ok, 127\.0\.0\.1:\d+ says that DNSSEC validates the records$`, textOf(t, r))
 
-	z.secure = false
+	z.publish("mx.example.com. A 127.0.0.1", false)
 	r = Run(t.Context(), target)
 	require.Equal(t, Unverified, r.Outcome)
 	require.True(t, r.DANE.Records[1].Matches)
