@@ -48,6 +48,7 @@ ovmethod: tradindexed
 hismethod: hisv6
 noreader: true
 doinnwatch: false
+nnrpdloadlimit: 0
 bindaddress: 127.0.0.1
 sourceaddress: 127.0.0.1
 port: %[2]s

@@ -57,6 +57,7 @@ var matrixDialogues = map[string]func(up string) matrixDialogue{
 	"connect":     func(string) matrixDialogue { return matrixDialogue{steps: siteSteps} },
 	"ftp":         ftpMatrix,
 	"http":        httpMatrix,
+	"nntp":        nntpMatrix,
 	"telnet":      telnetMatrix,
 	"xmpp-server": func(string) matrixDialogue { return matrixDialogue{offer: "starttls", steps: xmppServerSteps} },
 	"irc":         func(string) matrixDialogue { return matrixDialogue{offer: `\btls\b`, steps: ircSteps} },

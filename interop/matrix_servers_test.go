@@ -16,7 +16,7 @@ import (
 // matrixStarts run the servers of a protocol. What has no TLS from the first byte of its own has
 // somebody in front who terminates it.
 var matrixStarts = map[string]func(testing.TB, *authority) matrixServer{
-	"connect": startConnectMatrix, "ftp": startFTPMatrix, "http": startHTTPMatrix, "telnet": startTelnetMatrix,
+	"connect": startConnectMatrix, "ftp": startFTPMatrix, "http": startHTTPMatrix, "nntp": startNNTPMatrix, "telnet": startTelnetMatrix,
 	"xmpp-server": startXMPPServerMatrix,
 }
 
@@ -62,6 +62,13 @@ func startSite(t testing.TB) (addr string) {
 		return fmt.Sprintf("{\n%s\n}\n:%s {\nbind 127.0.0.1\nrespond \"a site\"\n}\n", testOptions(storage), port(t, addr))
 	}, nil, addr)
 	return addr
+}
+
+// startNNTPMatrix runs two INNs. One without a certificate refuses the upgrade, so it is not one that has none.
+func startNNTPMatrix(t testing.TB, ca *authority) matrixServer {
+	t.Helper()
+	plain, upgrading := startINN(t, "").reader, startINN(t, withTLS(t, ca)).reader
+	return matrixServer{"plain": plain, "tls": startTerminator(t, ca, plain), "starttls": upgrading}
 }
 
 // startTelnetMatrix runs telnetd, which has no upgrade: that is done in front of it. It waits for answers to

@@ -44,6 +44,23 @@ var xmppServerSteps = [][2]string{
 	{"</stream:stream>", `</stream:stream>`},
 }
 
+// nntpMatrix logs in and looks at the list of groups. INN offers its upgrade without a certificate, too, and nobody
+// takes that out where no upgrade is done.
+func nntpMatrix(up string) matrixDialogue {
+	talk := func(c *matrixClient, way string) {
+		if way == "starttls" || up == "starttls" {
+			require.NotContains(c.t, c.all, "STARTTLS")
+		}
+		c.say("QUIT\r\n", `205 .*\r\n`)
+	}
+	return matrixDialogue{greeting: `20[01] .*\r\n`, talk: talk, steps: [][2]string{
+		{"CAPABILITIES\r\n", `101 .*\r\n([A-Z].*\r\n)+\.\r\n`},
+		{"AUTHINFO USER " + mailUser + "\r\n", `381 .*\r\n`},
+		{"AUTHINFO PASS " + mailPassword + "\r\n", `281 .*\r\n`},
+		{"LIST ACTIVE\r\n", `215 .*\r\n(\S+ \d+ \d+ .\r\n)+\.\r\n`},
+	}}
+}
+
 // telnetMatrix refuses what telnetd asks for, says who it is, and ends the program.
 func telnetMatrix(up string) matrixDialogue {
 	const question, answer = `who are you\? `, `(joe\r\n)?hello joe\r?\n`

@@ -19,7 +19,7 @@ func probeOptions(proto string, server matrixServer) (options []string) {
 	return options
 }
 
-// TestProbeMatrix asks ProFTPD, cupsd, squid, Prosody as servers reach it, and MariaDB, which have an upgrade, and
+// TestProbeMatrix asks ProFTPD, cupsd, squid, INN, Prosody as servers reach it, and MariaDB, which have an upgrade, and
 // servers of the same protocols that have none. Telnet's upgrade is ours.
 func TestProbeMatrix(t *testing.T) {
 	t.Parallel()
