@@ -224,3 +224,35 @@ func TestNBDProbe(t *testing.T) {
 		require.Equal(t, "not offered", r.Outcome)
 	}
 }
+
+// A certificate for another name than the one asked for is not accepted, though its authority is trusted.
+func TestNBDVerifiesName(t *testing.T) {
+	t.Parallel()
+	need(t, "nbdinfo")
+	backend, connections := countingBackend(t)
+	f := startFront(t, "nbd", []string{nbdHost}, backend)
+	out, err := run(t, clientTimeout, "", "nbdinfo", nbdURI(t, f.addr, nbdTrust(t, f.Root())))
+	require.Error(t, err, out)
+	require.Contains(t, out, "Error in the certificate verification")
+	require.Zero(t, connections(), "a client that refuses the certificate reached the backend")
+}
+
+// Where the backend is down the connection ends, and clients say so in their own words.
+func TestNBDBackendDown(t *testing.T) {
+	t.Parallel()
+	need(t, "nbdinfo", "qemu-img", "nbd-client")
+	f := startFront(t, "nbd", []string{nbdHost, "localhost"}, freeAddr(t), "policy optional")
+	for _, c := range []struct {
+		words   string
+		command []string
+	}{
+		{"server disconnected unexpectedly", []string{"nbdinfo", nbdURI(t, f.addr, nbdTrust(t, f.Root()))}},
+		{"server disconnected unexpectedly", []string{"nbdinfo", nbdURI(t, f.addr, "")}},
+		{"Unexpected end-of-file", []string{"qemu-img", "info", nbdURI(t, f.addr, "")}},
+		{"Not enough magic from server", []string{"nbd-client", "-l", "127.0.0.1", port(t, f.addr)}},
+	} {
+		out, err := run(t, clientTimeout, "", c.command[0], c.command[1:]...)
+		require.Error(t, err, out)
+		require.Contains(t, out, c.words, c.command[0])
+	}
+}
