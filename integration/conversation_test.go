@@ -21,6 +21,7 @@ type conversation struct {
 	greet   []step // up to the request
 	request string
 	goAhead string // pattern of the answer; none: the ClientHello follows at once
+	answers int    // of which it is made; one if there is nothing to say of that
 	use     []step // what a client does inside TLS, to see that the backend is there
 	inject  string // what an attacker puts behind the request
 	marker  string // in inject, for the backend's eyes
@@ -94,6 +95,7 @@ func conversationOf(t testing.TB, protocol string) *conversation {
 	require.NotEmpty(t, c.marker, "%s: the injection needs a marker", protocol)
 	require.Contains(t, c.inject, c.marker, protocol)
 	c.setUpgrade(t, s.steps("upgrade", 'C'))
+	c.answers = s.number("upgrade", "answers", 1)
 	c.refused = s.refused("no backend")
 	if session.Has("plaintext") {
 		some, none := s.refused("plaintext"), s.refused("plaintext without a backend")
@@ -115,10 +117,7 @@ func conversationOf(t testing.TB, protocol string) *conversation {
 		steps := s.dialogue("opening").Steps
 		require.Len(t, steps, 3, "%s: the opening has what both say, and what the client hears", protocol)
 		c.opening = &opening{string(steps[0].Data), string(steps[1].Data), steps[2].Pattern, len(steps[0].Data)}
-		if arrive := s.dialogue("opening").Option("arrive"); arrive != "" {
-			c.opening.arrive, err = strconv.Atoi(arrive)
-			require.NoError(t, err, protocol)
-		}
+		c.opening.arrive = s.number("opening", "arrive", c.opening.arrive)
 	}
 	if session.Has("server consents") {
 		c.upstream.goAhead = s.said("server consents")
@@ -150,6 +149,18 @@ func (s talk) dialogue(title string) *dialoguetest.Dialogue {
 	d, err := s.Dialogue(title)
 	require.NoError(s.t, err)
 	return d
+}
+
+// number is that of an option, which need not be there.
+func (s talk) number(title, option string, byDefault int) int {
+	s.t.Helper()
+	text := s.dialogue(title).Option(option)
+	if text == "" {
+		return byDefault
+	}
+	n, err := strconv.Atoi(text)
+	require.NoError(s.t, err, "%s: %s", title, option)
+	return n
 }
 
 // steps are those of one side, which expects what is said by the other. The first named

@@ -11,34 +11,76 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// taken remembers the ports handed out in this run: a port is free again for the
-// kernel as soon as FreeAddress has looked at it.
-var taken struct {
+// Ports are handed out from blocks, of which each process that runs tests has its own: a port
+// that is free for now may be another process's a moment later, and servers that share ports,
+// as Caddy does, do not notice. A process has a block for as long as it listens on its first port.
+const (
+	firstPort = 20000 // below the range of outgoing connections, so that none of these takes one
+	lastPort  = 32000
+	blockSize = 200
+)
+
+// ports are those that this process has.
+var ports struct {
 	sync.Mutex
-	ports map[int]bool
+	guards []net.Listener // which are never closed
+	next   int            // to hand out of the last block
+	left   int            // in it
+	used   []int          // to hand out again when no block is left
 }
 
-// FreeAddress returns an address on 127.0.0.1 that is free at the moment and that no
-// other call returns. The ports are from below the range of outgoing connections, so that
-// none of these takes one before its server listens.
+// FreeAddress returns an address on 127.0.0.1 that is free at the moment and that no other call
+// returns, in this process or in another one that runs tests, unless there are none but those.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	taken.Lock()
-	defer taken.Unlock()
-	if taken.ports == nil {
-		taken.ports = make(map[int]bool)
-	}
-	for range 1000 {
-		port := 20000 + rand.IntN(12000)
-		addr := fmt.Sprintf("127.0.0.1:%d", port)
-		if !taken.ports[port] && bindable(addr) {
-			taken.ports[port] = true
+	ports.Lock()
+	defer ports.Unlock()
+	for range 2 * (lastPort - firstPort) {
+		port, ok := nextPort()
+		if !ok {
+			break
+		}
+		if addr := address(port); bindable(addr) {
+			ports.used = append(ports.used, port)
 			return addr
 		}
 	}
 	t.Fatal("no free port on 127.0.0.1")
 	return ""
 }
+
+// nextPort is a port of this process's: a new one, or the one that has been used longest ago.
+func nextPort() (port int, ok bool) {
+	if ports.left == 0 {
+		claimBlock()
+	}
+	switch {
+	case ports.left > 0:
+		ports.left--
+		ports.next++
+		return ports.next - 1, true
+	case len(ports.used) > 0:
+		port, ports.used = ports.used[0], ports.used[1:]
+		return port, true
+	}
+	return 0, false
+}
+
+// claimBlock begins a block that no process has, if there is one.
+func claimBlock() {
+	const blocks = (lastPort - firstPort) / blockSize
+	for _, i := range rand.Perm(blocks) {
+		first := firstPort + i*blockSize
+		guard, err := net.Listen("tcp", address(first))
+		if err == nil {
+			ports.guards = append(ports.guards, guard)
+			ports.next, ports.left = first+1, blockSize-1
+			return
+		}
+	}
+}
+
+func address(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 
 func bindable(addr string) bool {
 	ln, err := net.Listen("tcp", addr)
