@@ -197,7 +197,7 @@ func (h *Handler) Handle(cx *layer4.Connection, next layer4.Handler) error {
 func (h *Handler) note(cx *layer4.Connection, s *watched, joined *upgrade.Joined, hello *tls.ClientHelloInfo) {
 	conn := joined.Conn()
 	switch {
-	case h.proto.EarlyDial:
+	case h.proto.EarlyDial && !conn.Outcome().ImplicitTLS:
 		joined.Upgraded = func() {
 			s.negotiated(conn, nil)
 			h.record(cx, conn, hello)

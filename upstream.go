@@ -175,6 +175,8 @@ func (u *Upstream) checkOptions() error {
 		return errors.New("no tls_server_name to verify the upstream's certificate against")
 	case u.Passthrough && u.configuresTLS():
 		return errors.New("passthrough leaves TLS to downstream, so no tls option but tls_server_name has an effect")
+	case u.Passthrough && u.proto.HandshakePackets != nil:
+		return fmt.Errorf("protocol %q cannot be passed through: its TLS handshake is inside packets of its own", u.Protocol)
 	case u.Passthrough && u.Policy == "optional":
 		return errors.New("policy optional does not go with passthrough: downstream has begun TLS by then")
 	case len(u.TLS.ExceptPorts) > 0:

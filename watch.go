@@ -170,7 +170,7 @@ func (s *watched) fields(err error) []zap.Field {
 // joined notes what has come of a client's negotiation, unless it has yet to come.
 func (s *watched) joined(joined *upgrade.Joined, err error) {
 	conn := joined.Conn()
-	if err != nil || !s.early {
+	if err != nil || !s.early || conn.Outcome().ImplicitTLS {
 		s.negotiated(conn, err)
 	}
 	if err == nil {

@@ -65,12 +65,13 @@ type Config struct {
 
 	// ImplicitTLS also accepts a client that begins with a ClientHello. Where the
 	// server speaks first its greeting waits ImplicitTLSDelay for one, 200
-	// milliseconds by default.
+	// milliseconds by default. Join takes no notice of it for a protocol whose backend is
+	// needed early, unless that has DirectALPN.
 	ImplicitTLS      bool
 	ImplicitTLSDelay time.Duration
 
 	// Passthrough leaves TLS to others, once the upgrade is agreed on: what the connection
-	// carries next is a ClientHello. A server waits HandshakeTimeout for the first octet
+	// carries next is a ClientHello, inside Protocol.HandshakePackets if there are any. A server waits HandshakeTimeout for the first octet
 	// of it, and ends if it is another. StartTLS does the handshake after all.
 	Passthrough bool
 

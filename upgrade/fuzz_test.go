@@ -139,7 +139,7 @@ func fuzzPlaintext(t *testing.T, p *upgrade.Protocol, role byte, conn *fuzzConn)
 		require.Equal(t, byte(fuzzOptional), role)
 		require.NotEmpty(t, rest)
 	case role != fuzzRequest:
-		require.Equal(t, byte(dialogue.RecordTypeHandshake), rest[0], "plaintext is left")
+		require.Equal(t, p.FirstOfTLS(), rest[0], "plaintext is left")
 	}
 }
 

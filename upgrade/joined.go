@@ -54,7 +54,8 @@ type Joined struct {
 
 // Join plays the server on raw, as Accept does, and returns the connection to hand to
 // whatever reaches the backend. If the protocol needs the backend early, it returns at
-// once, and the client asks for the upgrade later.
+// once, and the client asks for the upgrade later. Where such a client may begin with TLS, as
+// Config.ImplicitTLS says, Join waits for the first octet.
 //
 // Whoever made raw closes it, after Joined.Returned.
 func Join(ctx context.Context, raw net.Conn, proto *Protocol, config *Config) (*Joined, error) {
@@ -65,8 +66,9 @@ func Join(ctx context.Context, raw net.Conn, proto *Protocol, config *Config) (*
 			c.spoil(ErrUnsupported) // nobody would see to the policy
 			return newJoined(c, nil), c.Err()
 		}
-		c.negotiated.Store(true)
-		return join(c, dialogue.Situation{Cleartext: c.config.Optional}), nil
+		if !c.config.ImplicitTLS || !proto.DirectALPN {
+			c.negotiated.Store(true)
+		}
 	}
 	if err := c.Negotiate(ctx); err != nil {
 		return newJoined(c, nil), err
@@ -84,6 +86,9 @@ func JoinAs(raw net.Conn, proto *Protocol, config *Config, situation dialogue.Si
 
 // situation is that of a client which has been negotiated with.
 func (c *Conn) situation() dialogue.Situation {
+	if c.leftToFilter() {
+		return dialogue.Situation{Cleartext: c.config.Optional}
+	}
 	s := dialogue.Situation{
 		Client:      dialogue.Greeted,
 		Cleartext:   c.plain.outcome.Cleartext,
@@ -111,7 +116,7 @@ func join(c *Conn, s dialogue.Situation) *Joined {
 		filter = c.proto.Join(s)
 	}
 	j := newJoined(c, filter)
-	if c.proto.EarlyDial && !s.Upgraded && filter != nil {
+	if c.proto.EarlyDial && !s.Upgraded && !s.ImplicitTLS && filter != nil {
 		j.awaitUpgrade(s.Cleartext)
 	}
 	return j

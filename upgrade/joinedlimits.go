@@ -56,7 +56,7 @@ func (j *Joined) awaitUpgrade(optional bool) {
 	config := j.conn.config
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.limits.plaintext = time.Now().Add(config.negotiationTimeout())
+	j.limits.plaintext = time.Now().Add(config.negotiationTimeout() - j.conn.plain.outcome.NegotiationTime)
 	j.limits.bytes = config.Limits.Bytes
 	if !optional {
 		j.limits.bytes = config.Limits.ForProtocol(j.conn.proto).Bytes

@@ -111,7 +111,7 @@ func (c *Conn) Negotiate(ctx context.Context) error {
 	if err := c.playPlaintext(ctx); err != nil {
 		return err
 	}
-	if c.plain.outcome.Cleartext || c.config.Passthrough {
+	if c.plain.outcome.Cleartext || c.config.Passthrough || c.leftToFilter() {
 		c.negotiated.Store(true)
 		return nil
 	}
@@ -201,8 +201,11 @@ func (p *plaintext) learn(r dialogue.Result) {
 
 // role is what the protocol plays on this side, or nil.
 func (c *Conn) role() func(*dialogue.Session) error {
-	if c.client {
+	switch {
+	case c.client:
 		return c.proto.Request
+	case c.leftToFilter():
+		return leaveToFilter
 	}
 	return c.proto.Accept
 }
@@ -260,7 +263,7 @@ func (c *Conn) grant(goAhead []byte) error {
 		return err
 	}
 	first, err := c.readBehindBlanks()
-	if err == nil && first != dialogue.RecordTypeHandshake {
+	if err == nil && !c.beginsHandshake(first) {
 		err = ErrNotTLS
 	}
 	return err

@@ -69,7 +69,7 @@ func (c *Conn) boundary(goAhead []byte) (early []byte, err error) {
 		}
 	}
 	early = c.dropBlanks(early)
-	if len(early) > 0 && (c.client || goAhead != nil || early[0] != dialogue.RecordTypeHandshake) {
+	if len(early) > 0 && (c.client || goAhead != nil || !c.beginsHandshake(early[0])) {
 		return nil, ErrPipelined
 	}
 	if goAhead != nil {
@@ -88,6 +88,7 @@ func (c *Conn) handshake(ctx context.Context, stop func() bool, early []byte) er
 		return err
 	}
 	below := &transport{Conn: prefixconn.Make(&c.raw, early), conn: c}
+	packets := c.inPackets(below)
 	t := tls.Server(below, config)
 	if c.client {
 		t = tls.Client(below, config)
@@ -104,6 +105,9 @@ func (c *Conn) handshake(ctx context.Context, stop func() bool, early []byte) er
 	}
 	if err := c.shakeHands(ctx, t, deadline); err != nil {
 		return below.hint(handshakeError(below.alerts.explain(err)))
+	}
+	if err := packets.end(); err != nil {
+		return handshakeError(err)
 	}
 	if !stop() && ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -222,6 +226,8 @@ func (c *Conn) tlsConfig() (*tls.Config, error) {
 	case !c.client && c.hasData():
 		c.mark = newMark()
 		return marked(config, c.mark), nil
+	case !c.client && c.packets() != nil:
+		return adjusted(config, func(c *tls.Config, _ *tls.ClientHelloInfo) { forPackets(c) }), nil
 	case !c.client:
 		return config, nil
 	case config == nil:
@@ -231,7 +237,10 @@ func (c *Conn) tlsConfig() (*tls.Config, error) {
 	if c.hasData() {
 		config.ClientSessionCache = &c.sessions
 	}
-	if config.NextProtos == nil && c.proto != nil {
+	switch {
+	case c.packets() != nil:
+		forPackets(config)
+	case config.NextProtos == nil && c.proto != nil:
 		config.NextProtos = slices.Clone(c.proto.ALPN[:min(1, len(c.proto.ALPN))])
 	}
 	if config.ServerName == "" && !config.InsecureSkipVerify {

@@ -39,8 +39,7 @@
 //     asks in the server's words, and makes the request of what that answers. Behind both,
 //     Exchange.BackendUpgraded says that the password may stay as it is.
 //   - TDS: EarlyDial; the filter makes the go-ahead for Exchange.Upgrade of the backend's
-//     answer. The handshake inside packets needs a transport that the core wraps around the
-//     connection until it is done; that is still to come.
+//     answer. Protocol.HandshakePackets has the core carry the handshake in packets.
 //   - FTP: a CommandFilter that never leaves. Its data connections need a service of the
 //     core's, with a listener, a TLS configuration and a dialler; that is still to come.
 package dialogue

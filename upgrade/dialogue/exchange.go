@@ -121,8 +121,8 @@ func (x *Exchange) CloseFor(why error) {
 }
 
 // Upgrade begins TLS with a client in plaintext, behind the bytes that FromClient consumes
-// now: what the client sent behind them must be the ClientHello if goAhead is nil, or must
-// not be there at all.
+// now, or has consumed if it is FromBackend that calls: what the client sent behind them must
+// be the ClientHello if goAhead is nil, or must not be there at all.
 func (x *Exchange) Upgrade(goAhead []byte) { x.upgrade = &upgradeRequest{goAhead} }
 
 // BackendUpgraded reports whether what is passed on to the backend goes over TLS that has

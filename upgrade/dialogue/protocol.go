@@ -47,8 +47,13 @@ type Protocol struct {
 	ALPN []string
 
 	// DirectALPN reports that a client which begins with a ClientHello must offer one
-	// of the ids.
+	// of the ids. Only with it can a client begin so where the backend is needed early.
 	DirectALPN bool
+
+	// HandshakePackets are what the handshake of an upgrade travels in. ALPN is for clients
+	// that begin with a ClientHello then: no id is offered in such a handshake. Nil where the
+	// records of TLS follow the go-ahead by themselves.
+	HandshakePackets *HandshakePackets
 
 	// BlanksBehindRequest reports that a client may send up to 16 blanks (space, tab, CR, LF)
 	// between its request for the upgrade and its ClientHello. They are dropped, and all else

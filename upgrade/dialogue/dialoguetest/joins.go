@@ -19,6 +19,7 @@ import (
 type join struct {
 	*Dialogue
 	chunk    int
+	proto    *upgrade.Protocol
 	client   *peer.Conn
 	joined   *upgrade.Joined
 	watched  *watched
@@ -31,7 +32,7 @@ type join struct {
 // pieces of chunk octets. It is to be called inside a synctest bubble. upgraded means that
 // the backend is one that has been upgraded.
 func playJoin(p *upgrade.Protocol, d *Dialogue, upgraded bool, chunk int) error {
-	j := &join{Dialogue: d, chunk: chunk, client: peer.New(chunk)}
+	j := &join{Dialogue: d, chunk: chunk, proto: p, client: peer.New(chunk)}
 	if err := j.open(p, upgraded); err != nil {
 		return err
 	}
@@ -164,7 +165,11 @@ func (j *join) checkOutcome() error {
 func (j *join) checkUpgrade() error {
 	hello := new(catcher)
 	_ = tls.Client(hello, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}).Handshake()
-	j.client.Say(string(hello.caught))
+	begin := hello.caught
+	if packets := j.proto.HandshakePackets; packets != nil {
+		begin = packets.Packet(begin, true)
+	}
+	j.client.Say(string(begin))
 	synctest.Wait()
 	if !j.hello.Load() {
 		return errors.New("TLS has not begun with the client")

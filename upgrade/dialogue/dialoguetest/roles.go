@@ -10,7 +10,6 @@ import (
 	"slices"
 
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
-	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 )
 
 // chunks are the sizes of pieces to play a dialogue in; 0 is all at once.
@@ -25,7 +24,7 @@ func playRole(p *upgrade.Protocol, d *Dialogue, client bool, chunk int) error {
 	if err != nil {
 		return err
 	}
-	script := newScript(d, client, chunk)
+	script := newScript(p, d, client, chunk)
 	if d.outcome == turnedAway {
 		upgrade.RejectClient(script, p, config, upgrade.ErrTooManyConnections)
 		if unsaid := script.unsaid(); script.problem == nil && unsaid != nil {
@@ -50,7 +49,7 @@ func playRole(p *upgrade.Protocol, d *Dialogue, client bool, chunk int) error {
 		return fmt.Errorf("in plaintext: %t, not %s", conn.Outcome().Cleartext, d.outcome)
 	}
 	if err == nil {
-		if err := d.checkRest(conn, client); err != nil {
+		if err := d.checkRest(p, conn, client); err != nil {
 			return err
 		}
 	}
@@ -71,7 +70,7 @@ func (d *Dialogue) roleConfig(p *upgrade.Protocol, client bool) (*upgrade.Config
 // checkRest reads what the negotiation has left: of a client that stays in plaintext all
 // that it has said last, of a server that does what it has greeted with, else nothing but
 // the beginning of TLS.
-func (d *Dialogue) checkRest(conn *upgrade.Conn, client bool) error {
+func (d *Dialogue) checkRest(p *upgrade.Protocol, conn *upgrade.Conn, client bool) error {
 	var want []byte
 	switch {
 	case d.outcome == "cleartext" && client:
@@ -79,7 +78,7 @@ func (d *Dialogue) checkRest(conn *upgrade.Conn, client bool) error {
 	case d.outcome == "cleartext":
 		want = d.Steps[len(d.Steps)-1].Data
 	case !client:
-		want = []byte{dialogue.RecordTypeHandshake}
+		want = []byte{p.FirstOfTLS()}
 	}
 	rest, err := io.ReadAll(conn)
 	switch {

@@ -7,7 +7,7 @@ import (
 	"net"
 	"time"
 
-	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade"
 )
 
 // A script plays the other side of a dialogue without goroutines: it yields the bytes of a
@@ -21,7 +21,7 @@ type script struct {
 }
 
 // newScript plays the peer of a role.
-func newScript(d *Dialogue, client bool, chunk int) *script {
+func newScript(p *upgrade.Protocol, d *Dialogue, client bool, chunk int) *script {
 	s := &script{peer: 'C', chunk: chunk}
 	if client {
 		s.peer = 'S'
@@ -30,7 +30,7 @@ func newScript(d *Dialogue, client bool, chunk int) *script {
 		s.steps = append(s.steps, Step{Who: step.Who, Data: bytes.Clone(step.Data)})
 	}
 	if d.outcome == "upgraded" && !client {
-		s.steps = append(s.steps, Step{Who: 'C', Data: []byte{dialogue.RecordTypeHandshake}})
+		s.steps = append(s.steps, Step{Who: 'C', Data: []byte{p.FirstOfTLS()}})
 	}
 	return s
 }
