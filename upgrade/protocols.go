@@ -22,6 +22,7 @@ import (
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/rdp"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/sieve"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/smtp"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/tds"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/telnet"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/vnc"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/xmpp"
@@ -49,6 +50,7 @@ var (
 	RDP      = rdp.Protocol
 	Sieve    = sieve.Protocol
 	SMTP     = smtp.Protocol
+	TDS      = tds.Protocol
 	Telnet   = telnet.Protocol
 	VNC      = vnc.Protocol
 	XMPP     = xmpp.Protocol
@@ -75,6 +77,7 @@ var protocols = []*Protocol{
 	RDP,
 	Sieve,
 	SMTP,
+	TDS,
 	Telnet,
 	VNC,
 	XMPP,
