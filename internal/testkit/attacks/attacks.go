@@ -60,6 +60,7 @@ var tables = map[string]func() []Row{
 	"smtp": func() []Row {
 		return mailRows("EHLO", "STARTTLS", "XCLIENT ADDR=192.0.2.5", "XFORWARD NAME=a", "AUTH PLAIN AGEAYg==")
 	},
+	"tds":    tdsRows,
 	"telnet": telnetRows,
 	"xmpp":   xmppRows,
 
@@ -105,6 +106,8 @@ func Modes(protocol string) []Mode {
 		return append(tls, plain, passwords, Mode{Name: "upgraded", Upgraded: true})
 	case "imap", "pop3", "sieve":
 		return append(tls, passwords)
+	case "tds": // in the first two, what a client says without TLS passes as it is
+		return []Mode{tls[1], passwords, plain, tls[0]}
 	case "nbd":
 		return []Mode{tls[0], plain, tls[1]} // only one that began with TLS says its flags behind it
 	}

@@ -114,6 +114,8 @@ func honestToo(protocol string) []Row {
 		return honestHTTP()
 	case "rdp":
 		return honest(0, rdpSession())
+	case "tds":
+		return tdsSessions()
 	}
 	return nil
 }

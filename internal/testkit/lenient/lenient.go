@@ -91,6 +91,7 @@ var backends = map[string]func(session) Backend{
 	"pop3":     func(s session) Backend { return &pop3{session: s} },
 	"postgres": func(s session) Backend { return &postgres{session: s} },
 	"rdp":      func(s session) Backend { return &rdp{session: s} },
+	"tds":      func(s session) Backend { return &tds{session: s} },
 	"sieve":    newSieve,
 	"smtp":     func(s session) Backend { return &smtp{session: s} },
 	"telnet":   func(s session) Backend { return &telnet{session: s} },

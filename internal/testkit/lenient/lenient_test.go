@@ -19,7 +19,7 @@ type reading struct {
 
 func TestReadings(t *testing.T) {
 	for _, all := range [][]reading{
-		amqpReadings, lineReadings, longReadings, smtpReadings, pop3Readings, nntpReadings, ftpReadings, ircReadings, httpReadings, imapReadings, sieveReadings, ldapReadings(), xmppReadings, xmppServerReadings, telnetReadings, postgresReadings, nbdReadings, rdpReadings, vncReadings,
+		amqpReadings, lineReadings, longReadings, smtpReadings, pop3Readings, nntpReadings, ftpReadings, ircReadings, httpReadings, imapReadings, sieveReadings, ldapReadings(), xmppReadings, xmppServerReadings, telnetReadings, postgresReadings, nbdReadings, rdpReadings, tdsReadings, vncReadings,
 	} {
 		for _, r := range all {
 			t.Run(r.protocol+"/"+r.name, func(t *testing.T) {
