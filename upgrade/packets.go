@@ -32,7 +32,9 @@ func (c *Conn) beginsHandshake(first byte) bool {
 // expects no more than a record for each of its packets behind that, and not the small ones
 // that crypto/tls begins with: https://github.com/microsoft/go-mssqldb/issues/166.
 func forPackets(config *tls.Config) {
-	config.MaxVersion = tls.VersionTLS12
+	if config.MaxVersion == 0 || config.MaxVersion > tls.VersionTLS12 {
+		config.MaxVersion = tls.VersionTLS12
+	}
 	config.DynamicRecordSizingDisabled = true
 }
 

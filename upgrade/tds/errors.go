@@ -63,7 +63,7 @@ func errorReply(_ *dialogue.Session, why error) []byte {
 		e = needsTLS
 	case errors.Is(why, dialogue.ErrPipelined), errors.Is(why, dialogue.ErrMalformed), errors.Is(why, dialogue.ErrLineTooLong),
 		errors.Is(why, dialogue.ErrTooMany):
-	case errors.Is(why, dialogue.ErrTooManyConnections):
+	case errors.Is(why, dialogue.ErrTooManyConnections), errors.Is(why, dialogue.ErrTooManyUpgrades):
 		e = tooMany
 	case errors.Is(why, dialogue.ErrTimeout):
 		e = errorText{17830, 20, "A network error occurred while establishing a connection; the connection has been closed. " +
