@@ -283,5 +283,5 @@ func (s *site) dial(config *tls.Config) (*peer, error) {
 	if config.ServerName == "" && !config.InsecureSkipVerify {
 		config.ServerName = s.hostnames()[0]
 	}
-	return newPeer(conn, config), nil
+	return newPeer(conn, config).speaking(s.protocol), nil
 }

@@ -153,7 +153,7 @@ func (s *floodStage) connect(t testing.TB) *flooded {
 	raw, err := net.DialTimeout("tcp", s.address, patience)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = raw.Close() })
-	f := &flooded{client: newPeer(raw, &tls.Config{InsecureSkipVerify: true, ServerName: "mail.example.com"})}
+	f := &flooded{client: newPeer(raw, &tls.Config{InsecureSkipVerify: true, ServerName: "mail.example.com"}).speaking(s.proto.Name)}
 	if s.upgrades() {
 		c := s.talk
 		require.NoError(t, f.client.run(append(append(c.ask(), step{StartTLS: true}), c.use...)), s)

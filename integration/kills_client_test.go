@@ -72,7 +72,7 @@ func (s *stage) visit(r *rand.Rand, f *figures) error {
 	defer func() { _ = raw.Close() }()
 	config := trustsAll.Clone()
 	config.ServerName = "mail.example.com"
-	c := &mortalClient{peer: newPeer(raw, config), stage: s, raw: raw, rnd: r}
+	c := &mortalClient{peer: newPeer(raw, config).speaking(s.proto.Name), stage: s, raw: raw, rnd: r}
 	secure := s.upgrades() && (s.name != "optional" || r.IntN(2) == 0)
 	stops := clearStops
 	if secure {

@@ -31,7 +31,7 @@ func (s *site) dialFrom(ip string, trust *tls.Config) (*peer, error) {
 	}
 	config := trust.Clone()
 	config.ServerName = s.hostnames()[0]
-	return newPeer(conn, config), conn.SetDeadline(time.Now().Add(2 * patience))
+	return newPeer(conn, config).speaking(s.protocol), conn.SetDeadline(time.Now().Add(2 * patience))
 }
 
 // use has a client of a certain address upgrade and reach the backend.

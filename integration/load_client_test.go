@@ -130,7 +130,7 @@ func (s *loadStage) session(turn turn) (*heardConn, error) {
 	raw := &heardConn{TCPConn: conn.(*net.TCPConn)}
 	config := trustsAll.Clone()
 	config.ServerName = "mail.example.com"
-	c := &loadClient{peer: newPeer(raw, config), raw: raw, stage: s}
+	c := &loadClient{peer: newPeer(raw, config).speaking(s.proto.Name), raw: raw, stage: s}
 	err = turn.play(c)
 	_ = conn.Close()
 	if err == nil {

@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -9,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/l4starttls/caddy-l4-starttls/internal/testkit/packets"
 )
 
 // drain reads what is still to come in plaintext.
@@ -65,13 +68,19 @@ func (p *peer) handshake(config *tls.Config) (*tls.Conn, error) {
 	if err := p.raw.SetDeadline(time.Now().Add(patience)); err != nil {
 		return nil, err
 	}
-	p.wire = newWire(p.raw)
+	below := packets.Carry(p.raw, p.packets)
+	p.wire = newWire(below)
 	config.KeyLogWriter = &p.wire.keys
 	conn := tls.Client(p.wire, config)
 	if p.serves != nil {
+		if p.packets != nil {
+			config.MaxVersion = min(uint16(tls.VersionTLS12), cmp.Or(config.MaxVersion, uint16(tls.VersionTLS12)))
+		}
 		conn = tls.Server(p.wire, config)
 	}
-	return conn, conn.Handshake()
+	err := conn.Handshake()
+	below.Over = err == nil
+	return conn, err
 }
 
 func (p *peer) configFor(s step) (*tls.Config, error) {

@@ -12,6 +12,9 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/l4starttls/caddy-l4-starttls/upgrade"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 )
 
 // A step is one thing that a peer does or expects. A script of them is a
@@ -65,6 +68,8 @@ type peer struct {
 	config *tls.Config
 	serves map[string]*tls.Certificate // a server's choice; nil: the peer is a client
 
+	packets *dialogue.HandshakePackets // that the handshake is in, or nil
+
 	beforeTLS func() error // called ahead of the handshake, if set
 
 	plain, secured []byte // all that was received
@@ -80,6 +85,14 @@ var errOver = errors.New("script is over")
 
 func newPeer(raw net.Conn, config *tls.Config) *peer {
 	return &peer{raw: raw, config: config, saved: map[string]string{}}
+}
+
+// speaking has the peer do its handshake as a protocol does.
+func (p *peer) speaking(protocol string) *peer {
+	if proto, err := upgrade.Lookup(protocol); err == nil {
+		p.packets = proto.HandshakePackets
+	}
+	return p
 }
 
 // run plays a script to its end.

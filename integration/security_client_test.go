@@ -152,7 +152,7 @@ func (a *attack) accept() {
 func (a *attack) play(conn net.Conn) error {
 	defer func() { _ = conn.Close() }()
 	seen := &overheard{TCPConn: conn.(*net.TCPConn)}
-	p := newPeer(seen, new(tls.Config))
+	p := newPeer(seen, new(tls.Config)).speaking(a.Protocol)
 	p.serves = a.certs
 	err := p.run(a.Steps)
 	if err == nil && p.tls != nil {
