@@ -95,6 +95,14 @@ func (p *peer) speaking(protocol string) *peer {
 	return p
 }
 
+// newestTLS is the version that a handshake as the protocol does it ends with.
+func (p *peer) newestTLS() string {
+	if p.packets != nil {
+		return "TLS 1.2"
+	}
+	return "TLS 1.3"
+}
+
 // run plays a script to its end.
 func (p *peer) run(script []step) error {
 	for i, s := range script {

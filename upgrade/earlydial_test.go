@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"io"
@@ -76,4 +77,53 @@ func TestEarlyProtocolWithImplicitTLS(t *testing.T) {
 		require.NoError(t, client.Close())
 		synctest.Wait()
 	})
+}
+
+// A granter is a filter that grants the client's request once the backend has answered it.
+type granter struct{ asked bool }
+
+func (*granter) Start(*dialogue.Exchange) {}
+
+func (g *granter) FromClient(x *dialogue.Exchange, b []byte) int {
+	if g.asked {
+		x.Hold()
+		return 0
+	}
+	n := bytes.IndexByte(b, '\n') + 1
+	x.ToBackend(b[:n])
+	g.asked = n > 0
+	return n
+}
+
+func (*granter) FromBackend(x *dialogue.Exchange, b []byte) int {
+	x.Upgrade(b)
+	x.Release()
+	return len(b)
+}
+
+// What a client says in plaintext before the backend has answered its request is a violation,
+// also if it has ended by then.
+func TestPlaintextBeforeTheBackendHasAnswered(t *testing.T) {
+	early := &Protocol{Name: "early", EarlyDial: true, Join: func(dialogue.Situation) dialogue.Filter { return new(granter) }}
+	for name, ends := range map[string]bool{"goes on": false, "ends": true} {
+		inBubble(t, name, func(t *testing.T) {
+			serverTLS, _ := coreTLS()
+			raw, client := memPair()
+			j, err := Join(context.Background(), raw, early, &Config{TLS: serverTLS})
+			require.NoError(t, err)
+			backend := hear(j)
+			tell(t, client, "PLEASE\nINJECTED")
+			if ends {
+				require.NoError(t, client.CloseWrite())
+			}
+			require.Equal(t, "PLEASE\n", backend.news())
+			tell(t, j, "GO\n")
+			_, why := backend.total()
+			require.ErrorIs(t, why, ErrPipelined)
+			require.Empty(t, backend.news())
+			require.Empty(t, client.in.take())
+			require.NoError(t, client.Close())
+			synctest.Wait()
+		})
+	}
 }

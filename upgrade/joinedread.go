@@ -80,6 +80,8 @@ func (j *Joined) advance(p []byte) (n int, err error, done bool) {
 		return n, nil, true
 	case j.x.Closed():
 		return 0, io.EOF, true
+	case j.x.WantsUpgrade(): // what a client has said behind its request is a violation, though it has ended since
+		return 0, nil, false
 	case j.clientErr != nil && (!j.x.Held() || !j.x.HasFromClient()):
 		return j.endClient(p)
 	case j.x.Detached() && !j.x.WantsUpgrade():
