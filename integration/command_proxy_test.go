@@ -17,20 +17,7 @@ import (
 func startProxy(t *testing.T, args ...string) *process {
 	t.Helper()
 	p := &process{instance: newInstance(t), ended: make(chan struct{})}
-	p.cmd = p.command(append([]string{"starttls-proxy"}, args...)...)
-	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
-	require.NoError(t, p.cmd.Start())
-	go func() {
-		p.err = p.cmd.Wait()
-		close(p.ended)
-	}()
-	t.Cleanup(func() {
-		_ = p.cmd.Process.Kill()
-		<-p.ended
-		if t.Failed() {
-			t.Log(p.output.String())
-		}
-	})
+	p.start(t, append([]string{"starttls-proxy"}, args...)...)
 	p.dir += "/caddy" // where Caddy keeps things if no storage is configured
 	return p
 }

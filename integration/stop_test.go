@@ -49,14 +49,10 @@ func (p *process) command(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// startProcess runs a Caddy with servers and global options, and waits for certificates.
-func startProcess(t *testing.T, servers string, names []string, options ...string) *process {
+// start runs Caddy's command with some arguments, until the end of the test.
+func (p *process) start(t *testing.T, args ...string) {
 	t.Helper()
-	p := &process{instance: newInstance(t), admin: freeAddress(t), ended: make(chan struct{})}
-	file := filepath.Join(p.dir, "Caddyfile")
-	config := strings.NewReplacer("admin off", "admin "+p.admin, "level INFO", "level DEBUG").Replace(p.caddyfile(servers, options...))
-	require.NoError(t, os.WriteFile(file, []byte(config), 0o600))
-	p.cmd = p.command("run", "--adapter", "caddyfile", "--config", file)
+	p.cmd = p.command(args...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
 	require.NoError(t, p.cmd.Start())
 	go func() {
@@ -70,6 +66,16 @@ func startProcess(t *testing.T, servers string, names []string, options ...strin
 			t.Log(p.output.String())
 		}
 	})
+}
+
+// startProcess runs a Caddy with servers and global options, and waits for certificates.
+func startProcess(t *testing.T, servers string, names []string, options ...string) *process {
+	t.Helper()
+	p := &process{instance: newInstance(t), admin: freeAddress(t), ended: make(chan struct{})}
+	file := filepath.Join(p.dir, "Caddyfile")
+	config := strings.NewReplacer("admin off", "admin "+p.admin, "level INFO", "level DEBUG").Replace(p.caddyfile(servers, options...))
+	require.NoError(t, os.WriteFile(file, []byte(config), 0o600))
+	p.start(t, "run", "--adapter", "caddyfile", "--config", file)
 	for _, name := range names {
 		require.Eventually(t, func() bool { return p.hasCertificate(name) }, patience, 20*time.Millisecond, "no certificate for %s", name)
 	}
