@@ -3,8 +3,12 @@ package lenient
 import "encoding/binary"
 
 // amqp is a server of AMQP 1.0. It takes a header wherever a frame may begin, more than one, and
-// frames of any type and size in either layer.
-type amqp struct{ session }
+// frames of any type and size in either layer. Behind the header of no layer it knows TLS no more:
+// from there on the standard has frames alone.
+type amqp struct {
+	session
+	bare bool // no layer is left
+}
 
 const (
 	amqpMagic   = "AMQP"
@@ -45,9 +49,10 @@ func (b *amqp) step() bool {
 
 // header answers a header with the same one.
 func (b *amqp) header(h []byte) {
-	if h[4] == amqpTLS {
+	if h[4] == amqpTLS && !b.bare {
 		b.forbid("TLS header", h)
 	}
+	b.bare = b.bare || h[4] == 0
 	b.out = append(b.out, h...)
 }
 
