@@ -123,17 +123,9 @@ func reject(s *dialogue.Session, why error) error {
 	return s.Send(unavailable(h, why))
 }
 
-// readHeader reads a protocol header. It does not wait for the rest of what is none.
+// readHeader reads a protocol header. It does not wait for the rest of what is none, such as a
+// ClientHello.
 func readHeader(s *dialogue.Session) (string, error) {
-	for n := range magic {
-		p, err := s.Peek(n + 1)
-		switch {
-		case err != nil:
-			return "", err
-		case p[n] != magic[n]: // a ClientHello, or another protocol
-			return "", dialogue.ErrMalformed
-		}
-	}
-	p, err := s.Next(headerSize)
+	p, err := s.NextWith(magic, headerSize)
 	return string(p), err
 }

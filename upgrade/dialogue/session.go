@@ -179,6 +179,18 @@ func (s *Session) ReadLine() (string, error) {
 	}
 }
 
+// ReadBlock reads lines up to a dot alone on its line, as it ends what POP3 and NNTP list. It returns
+// them without it, and with an error those that came before.
+func (s *Session) ReadBlock() (lines []string, err error) {
+	for {
+		line, err := s.ReadLine()
+		if err != nil || line == "." {
+			return lines, err
+		}
+		lines = append(lines, line)
+	}
+}
+
 // Peek returns the next n octets without consuming them, all of them or an
 // error. n beyond the protocol's limit is ErrLineTooLong.
 func (s *Session) Peek(n int) ([]byte, error) {
@@ -214,6 +226,21 @@ func (s *Session) Next(n int) ([]byte, error) {
 	s.buf = s.buf[n:]
 	s.last = p
 	return p, s.countCommand()
+}
+
+// NextWith is Next for a message that begins with prefix. Of what does not it waits for no more than
+// the octet that tells, and is ErrMalformed.
+func (s *Session) NextWith(prefix string, n int) ([]byte, error) {
+	for i := range len(prefix) {
+		p, err := s.Peek(i + 1)
+		switch {
+		case err != nil:
+			return nil, err
+		case p[i] != prefix[i]:
+			return nil, ErrMalformed
+		}
+	}
+	return s.Next(n)
 }
 
 // Discard consumes n octets, which may be more than a line has room for, but

@@ -155,20 +155,18 @@ func request(s *dialogue.Session) error {
 // readList reads a list of capabilities. AUTHINFO without arguments is one that has to
 // wait for TLS (RFC 4643 section 2.1).
 func readList(s *dialogue.Session) (offered bool, err error) {
+	lines, err := s.ReadBlock()
+	if err != nil {
+		return false, err
+	}
 	login := false
-	for {
-		line, err := s.ReadLine()
-		if err != nil {
-			return false, err
-		}
-		if line == "." {
-			s.SetPlaintextLogin(login)
-			return offered, nil
-		}
+	for _, line := range lines {
 		keyword, n := dialogue.FirstWord([]byte(line)), len(dialogue.Words([]byte(line)))
 		offered = offered || keyword == "STARTTLS" && n == 1
 		login = login || keyword == "AUTHINFO" && n > 1
 	}
+	s.SetPlaintextLogin(login)
+	return offered, nil
 }
 
 // expect reads a line with one of the wanted codes.

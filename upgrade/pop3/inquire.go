@@ -15,11 +15,5 @@ func inquire(s *dialogue.Session, greeted bool) (capabilities []string, err erro
 	if err := pop3Expect(s, dialogue.ErrRefused); err != nil {
 		return nil, err
 	}
-	for {
-		line, err := s.ReadLine()
-		if err != nil || line == "." {
-			return capabilities, err
-		}
-		capabilities = append(capabilities, line)
-	}
+	return s.ReadBlock()
 }

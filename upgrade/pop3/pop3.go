@@ -149,15 +149,12 @@ func request(s *dialogue.Session) error {
 
 // readCapabilities reads the answer to CAPA, in which STLS must be.
 func readCapabilities(s *dialogue.Session) error {
+	lines, err := s.ReadBlock()
+	if err != nil {
+		return err
+	}
 	offered, login := false, false
-	for {
-		line, err := s.ReadLine()
-		if err != nil {
-			return err
-		}
-		if line == "." {
-			break
-		}
+	for _, line := range lines {
 		offered = offered || dialogue.EqualASCII(strings.Trim(line, " \t"), "STLS")
 		login = login || isPOP3Login([]byte(line))
 	}

@@ -45,7 +45,8 @@ func withoutTLS(subtype uint32) byte {
 
 const (
 	versionSize   = 12
-	version       = "RFB 003.008\n"
+	versionPrefix = "RFB 003."
+	version       = versionPrefix + "008\n"
 	challengeSize = 16
 	subtypeSize   = 4
 	lengthSize    = 4
@@ -66,7 +67,7 @@ var errNotRFB = fmt.Errorf("%w: no RFB version", dialogue.ErrMalformed)
 // parseVersion returns the minor version of RFB 3 that b, of versionSize, tells: 3, 7 or 8. What is between
 // them counts as the lower one, and Apple's 3.889 and others beyond as 8.
 func parseVersion(b []byte) (minor int, err error) {
-	digits, ok := bytes.CutPrefix(b, []byte("RFB 003."))
+	digits, ok := bytes.CutPrefix(b, []byte(versionPrefix))
 	if !ok || digits[3] != '\n' {
 		return 0, errNotRFB
 	}
@@ -81,12 +82,12 @@ func parseVersion(b []byte) (minor int, err error) {
 }
 
 // versionOf is the reverse, for the version that both sides take it for.
-func versionOf(minor int) []byte { return fmt.Appendf(nil, "RFB 003.%03d\n", minor) }
+func versionOf(minor int) []byte { return fmt.Appendf(nil, "%s%03d\n", versionPrefix, minor) }
 
 // beginsVersion reports whether b may become a version of RFB 3.
 func beginsVersion(b []byte) bool {
-	n := min(len(b), len("RFB 003."))
-	return string(b[:n]) == version[:n]
+	n := min(len(b), len(versionPrefix))
+	return string(b[:n]) == versionPrefix[:n]
 }
 
 // cutList returns the list of elements of a size that b begins with, and its own size, or 0 if more of it

@@ -149,17 +149,11 @@ func acceptVeNCrypt(s *dialogue.Session, offered []uint32) error {
 
 // readVersion reads a version.
 func readVersion(s *dialogue.Session) (minor int, err error) {
-	for n := range versionSize { // or a ClientHello would be waited for
-		b, err := s.Peek(n + 1)
-		switch {
-		case err != nil:
-			return 0, err
-		case !beginsVersion(b):
-			return 0, errNotRFB
-		}
-	}
-	b, err := s.Next(versionSize)
-	if err != nil {
+	b, err := s.NextWith(versionPrefix, versionSize) // or a ClientHello would be waited for
+	switch {
+	case errors.Is(err, dialogue.ErrMalformed):
+		return 0, errNotRFB
+	case err != nil:
 		return 0, err
 	}
 	return parseVersion(b)
