@@ -7,19 +7,21 @@ import (
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 )
 
-// maxFrame bounds a frame of the SASL layer, in octets. The standard has 512 (part 5 section
-// 5.3.1), which tokens exceed.
+// maxFrame bounds a frame of the SASL layer, in octets, and the first one behind it. The standard
+// has 512 for both (part 5 section 5.3.1, part 2 section 2.4.1), which tokens exceed.
 const maxFrame = 64 << 10
 
 // A filter keeps the header of the TLS layer from a backend that may have one of its own: as
-// the first header, and behind the SASL layer. It is out of the way when the client has sent
-// the header behind which there is no other, and the backend has answered the first one.
+// the first header, behind the SASL layer, and in place of the first frame behind the header that
+// has no layer. It is out of the way when that frame has begun, and the backend has answered the
+// first header.
 //
 // It is the same for a client inside TLS, for one that stays in plaintext, and for the client
 // of a server that has been upgraded: they all begin with a header.
 type filter struct {
 	first string // the client's first header; empty: it is to come
 	last  bool   // the client has sent a header that is the last one
+	begun bool   // the client's first frame behind the last header has begun
 	rest  int64  // of the client's present frame in the SASL layer
 	heard bool   // the backend has answered the first header
 
@@ -36,14 +38,14 @@ func (*filter) Start(*dialogue.Exchange) {}
 // FromClient implements dialogue.Filter.
 func (f *filter) FromClient(x *dialogue.Exchange, b []byte) int {
 	switch {
-	case f.last:
+	case f.begun:
 		x.ToBackend(b)
 		return len(b)
 	case f.rest > 0:
 		n := dialogue.CutRest(&f.rest, b)
 		x.ToBackend(b[:n])
 		return n
-	case b[0] != magic[0] && f.first != "":
+	case f.last || b[0] != magic[0] && f.first != "":
 		return f.frame(x, b)
 	case !beginsHeader(b):
 		x.CloseFor(dialogue.ErrMalformed)
@@ -68,25 +70,43 @@ func (f *filter) header(x *dialogue.Exchange, b []byte) int {
 		return len(b)
 	}
 	x.ToBackend(b[:headerSize])
-	if f.last && f.heard || isOld(h) { // to an earlier protocol a backend's answer is no header
+	if isOld(h) { // a backend's answer is no header
 		x.Detach()
 	}
 	return headerSize
 }
 
-// frame takes the head of a frame in the SASL layer. The size of none begins as a header does:
-// it would be more than a gigabyte.
+// frame takes the head of a frame in the SASL layer, or of the first one behind the last header. The
+// size of none begins as a header does: it would be more than a gigabyte.
 func (f *filter) frame(x *dialogue.Exchange, b []byte) int {
 	if len(b) < frameHead {
 		return 0
 	}
+	kind := byte(frameSASL)
+	if f.last {
+		kind = frameAMQP
+	}
 	size, offset := int64(binary.BigEndian.Uint32(b)), int64(b[4])*4
-	if size > maxFrame || offset < frameHead || offset > size || b[5] != frameSASL {
+	if size > maxFrame || offset < frameHead || offset > size || b[5] != kind {
 		x.Close(nil) // in the middle of a layer, no header may be said
 		return len(b)
 	}
+	if f.last {
+		return f.begin(x, b)
+	}
 	f.rest = size
 	return f.FromClient(x, b)
+}
+
+// begin takes the head of the first frame behind the last header. The standard has frames alone
+// from there on (part 2 section 2.2).
+func (f *filter) begin(x *dialogue.Exchange, b []byte) int {
+	f.begun = true
+	x.ToBackend(b[:frameHead])
+	if f.heard {
+		x.Detach()
+	}
+	return frameHead
 }
 
 // FromBackend implements dialogue.Filter.
@@ -112,7 +132,7 @@ func (f *filter) FromBackend(x *dialogue.Exchange, b []byte) int {
 	}
 	f.heard = true
 	x.ToClient(b[:headerSize])
-	if f.last {
+	if f.begun {
 		x.Detach()
 	}
 	return headerSize

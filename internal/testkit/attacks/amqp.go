@@ -23,6 +23,9 @@ func amqpRows() []Row {
 		"behind an offset beyond": amqpSASL + "\x00\x00\x00\x0c\xff\x01\x00\x00",
 		"behind a frame of AMQP":  amqpSASL + amqpOpen,
 		"behind a size too small": amqpSASL + "\x00\x00\x00\x00\x02\x01\x00\x00",
+		"behind no layer":         amqpBare,
+		"behind a login and none": amqpSASL + amqpAnonymous + amqpBare,
+		"behind a login too late": amqpBare + amqpAnonymous,
 		"behind an unknown one":   "AMQP\x04\x01\x00\x00",
 		"behind another version":  "AMQP\x03\x02\x00\x00",
 	}

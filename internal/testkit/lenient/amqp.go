@@ -3,16 +3,18 @@ package lenient
 import "encoding/binary"
 
 // amqp is a server of AMQP 1.0. It takes a header wherever a frame may begin, more than one, and
-// frames of any type and size in either layer. Behind the header of no layer it knows TLS no more:
-// from there on the standard has frames alone.
+// frames of any type and size in either layer. It knows TLS and logins no more behind the first frame
+// of AMQP that follows a header of no layer: from there on the standard has frames of AMQP alone.
 type amqp struct {
 	session
-	bare bool // no layer is left
+	bare  bool // a header of no layer has been said
+	begun bool // and a frame behind it
 }
 
 const (
 	amqpMagic   = "AMQP"
 	amqpTLS     = 2
+	amqp091     = "\x00\x00\x09\x01"
 	amqpInit    = 0x41 // sasl-init
 	amqpOpen    = 0x10
 	amqpHead    = 8
@@ -49,15 +51,17 @@ func (b *amqp) step() bool {
 
 // header answers a header with the same one.
 func (b *amqp) header(h []byte) {
-	if h[4] == amqpTLS && !b.bare {
+	if h[4] == amqpTLS && !b.begun {
 		b.forbid("TLS header", h)
 	}
 	b.bare = b.bare || h[4] == 0
+	b.begun = b.begun || string(h[4:]) == amqp091 // frames of other forms follow
 	b.out = append(b.out, h...)
 }
 
 // frame answers an open with the same one, and a login with success.
 func (b *amqp) frame(f []byte) {
+	b.begun = b.begun || b.bare && f[5] == 0
 	at := int(f[4]) * 4
 	if len(f) < at+3 {
 		return
@@ -66,7 +70,9 @@ func (b *amqp) frame(f []byte) {
 	case amqpOpen:
 		b.out = append(b.out, f...)
 	case amqpInit:
-		b.forbidPassword("login", f)
+		if !b.begun {
+			b.forbidPassword("login", f)
+		}
 		b.out = append(b.out, "\x00\x00\x00\x10\x02\x01\x00\x00\x00\x53\x44\xc0\x03\x01\x50\x00"...)
 	}
 }
