@@ -63,17 +63,13 @@ func (m *ldapMessage) attributes() (values []string, err error) {
 // searchRoot is a SearchRequest for the root DSE (RFC 4511 section 4.5.1): the base object
 // alone, aliases as they are, no limits, values and not types alone, any object class.
 func searchRoot() []byte {
-	attributes := ""
+	var attributes []byte
 	for _, name := range askedOfRoot {
-		attributes += element(berOctetString, name)
+		attributes = append(attributes, ber(berOctetString, []byte(name))...)
 	}
-	return []byte(element(berSequence, "\x02\x01\x02"+element(ldapSearchRequest,
-		"\x04\x00\x0a\x01\x00\x0a\x01\x00\x02\x01\x00\x02\x01\x00\x01\x01\x00"+element(ldapPresent, "objectClass")+element(berSequence, attributes))))
+	return ber(berSequence, []byte("\x02\x01\x02"), ber(ldapSearchRequest,
+		[]byte("\x04\x00\x0a\x01\x00\x0a\x01\x00\x02\x01\x00\x02\x01\x00\x01\x01\x00"),
+		ber(ldapPresent, []byte("objectClass")), ber(berSequence, attributes)))
 }
 
 const ldapPresent = 0x87 // a filter
-
-// element has less than 128 octets in it.
-func element(tag byte, content string) string {
-	return string([]byte{tag, byte(len(content))}) + content //nolint:gosec // see above
-}

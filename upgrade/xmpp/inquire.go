@@ -2,9 +2,6 @@ package xmpp
 
 import "github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 
-// xmppEndOfStream ends a stream (RFC 6120 section 4.4).
-const xmppEndOfStream = "</stream:stream>"
-
 // inquire opens the stream that comes inside TLS (RFC 6120 section 5.4.3.3), and reads what
 // features are offered there, and by which mechanisms a client can log in.
 func (d *dialect) inquire(s *dialogue.Session, _ bool) (features []string, err error) {

@@ -29,7 +29,7 @@ var Server = &dialogue.Protocol{
 
 	ImplicitPort: 5270,
 	Inquire:      servers.inquire,
-	Quit:         xmppEndOfStream,
+	Quit:         xmppBye,
 }
 
 const (

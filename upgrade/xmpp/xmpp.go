@@ -39,7 +39,7 @@ var Protocol = &dialogue.Protocol{
 
 	ImplicitPort: 5223,
 	Inquire:      clients.inquire,
-	Quit:         xmppEndOfStream,
+	Quit:         xmppBye,
 }
 
 // maxXMPPTag bounds a tag, in octets.
@@ -63,7 +63,7 @@ const (
 	xmppProceed = "<proceed xmlns='" + xmppTLS + "'/>"
 	xmppEncrypt = "<failure xmlns='" + xmppSASL + "'><encryption-required/></failure>"
 	xmppFailure = "<failure xmlns='" + xmppTLS + "'/>"
-	xmppBye     = "</stream:stream>"
+	xmppBye     = "</stream:stream>" // RFC 6120 section 4.4
 )
 
 // xmppStreamID makes the id of a stream, which nobody may guess (RFC 6120 section
