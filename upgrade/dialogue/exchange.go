@@ -1,6 +1,9 @@
 package dialogue
 
-import "errors"
+import (
+	"bytes"
+	"errors"
+)
 
 // A Filter stands between a client and a backend while their states differ, and
 // leaves as soon as the protocol allows. Its methods are never called concurrently.
@@ -47,6 +50,7 @@ type Exchange struct {
 	gone     bool  // the backend has ended
 	greeted  bool  // what was held at the start has been released once
 	left     bool  // the client has ended
+	amidLine bool  // what was passed on to the client last is no end of a line
 	deaf     bool  // nothing more of the client's is read
 
 	triedLogin bool // as RefusedLogin says
@@ -75,7 +79,12 @@ func NewExchange(filter Filter, errorReply func(why error) []byte, warn func(str
 func (x *Exchange) ToBackend(p []byte) { x.fromClient.pass(p) }
 
 // ToClient passes bytes on to the client.
-func (x *Exchange) ToClient(p []byte) { x.fromBackend.pass(p) }
+func (x *Exchange) ToClient(p []byte) {
+	if len(p) > 0 {
+		x.amidLine = p[len(p)-1] != '\n'
+	}
+	x.fromBackend.pass(p)
+}
 
 // Hold keeps the client's bytes back until Release: a backend that has not greeted yet
 // takes early talkers for spammers. What Start holds is held for
@@ -101,11 +110,16 @@ func (x *Exchange) Detach() {
 	x.Release()
 }
 
+var crlf = []byte("\r\n")
+
 // Close sends last words to the client and ends the exchange. The backend sees the
-// client's end.
+// client's end. Words in lines are not put behind half a line.
 func (x *Exchange) Close(words []byte) {
 	if x.closed {
 		return
+	}
+	if x.amidLine && bytes.HasSuffix(words, crlf) {
+		x.ToClient(crlf)
 	}
 	x.ToClient(words)
 	x.closed = true

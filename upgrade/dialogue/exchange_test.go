@@ -160,6 +160,24 @@ func TestExchangeSpeaksToTheBackend(t *testing.T) {
 	require.False(t, x.HasForBackend())
 }
 
+// Last words in lines begin a line, whatever the backend's last one is.
+func TestExchangeCloseAmidLine(t *testing.T) {
+	for said, want := range map[string]string{
+		"214-hal":          "214-hal\r\n421 bye\r\n",
+		"214-whole\r\n":    "214-whole\r\n421 bye\r\n",
+		"214-whole\r\n214": "214-whole\r\n214\r\n421 bye\r\n",
+	} {
+		x := with(&fake{fromBackend: func(x *Exchange, b []byte) int { x.ToClient(b); return len(b) }})
+		got := string(x.BackendSays([]byte(said)))
+		x.Close([]byte("421 bye\r\n"))
+		require.Equal(t, want, got+string(x.DeliverToClient()))
+	}
+	x := with(&fake{fromBackend: func(x *Exchange, b []byte) int { x.ToClient(b); return len(b) }})
+	require.Equal(t, "octets", string(x.BackendSays([]byte("octets"))))
+	x.Close([]byte{0x30, 0x00})
+	require.Equal(t, "\x30\x00", string(x.DeliverToClient()), "of a protocol without lines")
+}
+
 // Last words end an exchange, once, and neither side hears more of the other.
 func TestExchangeClose(t *testing.T) {
 	x := with(&fake{fromClient: func(x *Exchange, _ []byte) int {

@@ -66,7 +66,6 @@ func (f *CommandFilter) passReplyLine(x *Exchange, b []byte) int {
 		n = len(b)
 	}
 	if f.begun += n; f.begun > maxReplyLine {
-		x.ToClient([]byte("\r\n")) // last words are a line of their own
 		x.CloseFor(ErrBackend)
 		return len(b)
 	}
