@@ -1,9 +1,6 @@
 package dialogue
 
-import (
-	"bytes"
-	"errors"
-)
+import "errors"
 
 // A Filter stands between a client and a backend while their states differ, and
 // leaves as soon as the protocol allows. Its methods are never called concurrently.
@@ -50,7 +47,7 @@ type Exchange struct {
 	gone     bool  // the backend has ended
 	greeted  bool  // what was held at the start has been released once
 	left     bool  // the client has ended
-	amidLine bool  // what was passed on to the client last is no end of a line
+	amidLine bool  // as AmidLine says
 	deaf     bool  // nothing more of the client's is read
 
 	triedLogin bool // as RefusedLogin says
@@ -79,12 +76,11 @@ func NewExchange(filter Filter, errorReply func(why error) []byte, warn func(str
 func (x *Exchange) ToBackend(p []byte) { x.fromClient.pass(p) }
 
 // ToClient passes bytes on to the client.
-func (x *Exchange) ToClient(p []byte) {
-	if len(p) > 0 {
-		x.amidLine = p[len(p)-1] != '\n'
-	}
-	x.fromBackend.pass(p)
-}
+func (x *Exchange) ToClient(p []byte) { x.fromBackend.pass(p) }
+
+// AmidLine notes whether what was passed on to the client last is half a line of a reply. The
+// last words begin a line of their own then.
+func (x *Exchange) AmidLine(amid bool) { x.amidLine = amid }
 
 // Hold keeps the client's bytes back until Release: a backend that has not greeted yet
 // takes early talkers for spammers. What Start holds is held for
@@ -113,12 +109,12 @@ func (x *Exchange) Detach() {
 var crlf = []byte("\r\n")
 
 // Close sends last words to the client and ends the exchange. The backend sees the
-// client's end. Words in lines are not put behind half a line.
+// client's end.
 func (x *Exchange) Close(words []byte) {
 	if x.closed {
 		return
 	}
-	if x.amidLine && bytes.HasSuffix(words, crlf) {
+	if x.amidLine && len(words) > 0 {
 		x.ToClient(crlf)
 	}
 	x.ToClient(words)

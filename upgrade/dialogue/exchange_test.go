@@ -160,22 +160,22 @@ func TestExchangeSpeaksToTheBackend(t *testing.T) {
 	require.False(t, x.HasForBackend())
 }
 
-// Last words in lines begin a line, whatever the backend's last one is.
+// Last words begin a line, though a line of the backend's has not ended.
 func TestExchangeCloseAmidLine(t *testing.T) {
-	for said, want := range map[string]string{
-		"214-hal":          "214-hal\r\n421 bye\r\n",
-		"214-whole\r\n":    "214-whole\r\n421 bye\r\n",
-		"214-whole\r\n214": "214-whole\r\n214\r\n421 bye\r\n",
-	} {
-		x := with(&fake{fromBackend: func(x *Exchange, b []byte) int { x.ToClient(b); return len(b) }})
-		got := string(x.BackendSays([]byte(said)))
-		x.Close([]byte("421 bye\r\n"))
+	for amid, want := range map[bool]string{true: "214-half\r\n! malformed input", false: "214-half! malformed input"} {
+		x := with(&fake{fromBackend: func(x *Exchange, b []byte) int {
+			x.ToClient(b)
+			x.AmidLine(amid)
+			return len(b)
+		}})
+		got := string(x.BackendSays([]byte("214-half")))
+		x.CloseFor(ErrMalformed)
 		require.Equal(t, want, got+string(x.DeliverToClient()))
 	}
-	x := with(&fake{fromBackend: func(x *Exchange, b []byte) int { x.ToClient(b); return len(b) }})
-	require.Equal(t, "octets", string(x.BackendSays([]byte("octets"))))
-	x.Close([]byte{0x30, 0x00})
-	require.Equal(t, "\x30\x00", string(x.DeliverToClient()), "of a protocol without lines")
+	x := with(&fake{})
+	x.AmidLine(true)
+	x.Close(nil)
+	require.Empty(t, x.DeliverToClient(), "there are no last words")
 }
 
 // Last words end an exchange, once, and neither side hears more of the other.

@@ -70,6 +70,7 @@ func (f *CommandFilter) passReplyLine(x *Exchange, b []byte) int {
 		return len(b)
 	}
 	x.ToClient(b[:n])
+	x.AmidLine(!ended)
 	if ended {
 		f.begun = 0
 	}
