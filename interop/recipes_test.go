@@ -1,0 +1,101 @@
+package interop
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// balancerConf is the listener of the example's README.
+const balancerConf = `
+defaults
+	timeout connect 10s
+	timeout client 30s
+	timeout server 30s
+listen submission
+	mode tcp
+	bind %s
+	server caddy1 %s send-proxy-v2
+`
+
+// TestExampleBalanced has HAProxy in front of Caddy. Postfix sees the client of HAProxy.
+func TestExampleBalanced(t *testing.T) {
+	t.Parallel()
+	need(t, "haproxy", "swaks")
+	mx := &publicMX{dovecot: startDovecot(t, tlsOff)}
+	var backend string
+	backend, mx.log = startPostfixWith(t, mx.dovecot, mxSettings, "")
+	addr, balanced := freeAddr(t), freeAddr(t)
+	c := startExample(t, "balanced", "", map[string]string{
+		":587": addr, "10.0.0.0/24": "127.0.0.1/32", "5s": "2s", "127.0.0.1:10587": backend,
+	}, []string{mailHost}, addr)
+	startProcess(t, "haproxy", "-db", "-f", writeFile(t, t.TempDir(), "haproxy.cfg", fmt.Sprintf(balancerConf, balanced, addr)))
+	waitTCP(t, balanced)
+	mx.front = &front{caddyServer: c, proto: "smtp", host: mailHost, addr: balanced}
+	out, err := mx.swaks(t, "--tls", "--tls-verify", "--tls-ca-path", c.Root())
+	require.NoError(t, err, out)
+	mx.dovecot.delivered(t, 1)
+	mx.dovecot.requireReceived(t, `from client\.example \(unknown \[127\.0\.0\.9\]\)`)
+	requireLogged(t, mx.log, `: client=unknown\[127\.0\.0\.9\]`)
+
+	t.Run("a header that is late", func(t *testing.T) {
+		conn, err := net.Dial("tcp", addr)
+		require.NoError(t, err)
+		defer conn.Close()
+		require.NoError(t, conn.SetDeadline(time.Now().Add(clientTimeout)))
+		got, err := conn.Read(make([]byte, 1))
+		require.Error(t, err, "nobody is greeted without the header, and nobody waits for ever")
+		require.Zero(t, got)
+		require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
+	})
+}
+
+// pgbouncerConf is that of the example's README, with what the test's database needs.
+const pgbouncerConf = `[databases]
+postgres = host=127.0.0.1 port=%[1]s dbname=postgres
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = %[2]s
+unix_socket_dir =
+auth_type = scram-sha-256
+auth_file = %[3]s
+pool_mode = transaction
+server_tls_sslmode = disable
+`
+
+// TestExamplePooled has a client that verifies Caddy, and a database that wants TLS, with a
+// PgBouncer between that has none.
+func TestExamplePooled(t *testing.T) {
+	t.Parallel()
+	need(t, "pgbouncer", "psql")
+	ca := newAuthority(t)
+	const provider = "db.provider.example"
+	cert, key := ca.issue(t, provider)
+	require.NoError(t, os.Chmod(key, 0o600))
+	as := asPostgresUser(t, key)
+	db := startPostgresWith(t, "hostssl all all 127.0.0.1/32 scram-sha-256\n", "-c", "ssl=on", "-c", "ssl_cert_file="+cert, "-c", "ssl_key_file="+key)
+	addr, pooled, out := freeAddr(t), freeAddr(t), freeAddr(t)
+	c := startExample(t, "pooled", "", map[string]string{
+		":5432": addr, "127.0.0.1:6432": pooled, "127.0.0.1:5433": out, provider + ":5432": db.addr,
+		"tls_server_name": "tls_trust_pool file " + ca.file + "\n\t\t\t\t\ttls_server_name",
+	}, []string{pgHost}, addr, out)
+	dir := serverDir(t)
+	users := writeFile(t, dir, "userlist.txt", fmt.Sprintf("%q %q\n", pgUser, pgPassword))
+	config := writeFile(t, dir, "pgbouncer.ini", fmt.Sprintf(pgbouncerConf, port(t, out), port(t, pooled), users))
+	asPostgresUser(t, dir)
+	asPostgresUser(t, users)
+	asPostgresUser(t, config)
+	command := append(as, "pgbouncer", config)
+	startProcess(t, command[0], command[1:]...)
+	waitTCP(t, pooled)
+	f := &front{caddyServer: c, proto: "postgres", host: pgHost, addr: addr}
+	answer, err := psql(t, f.verified(t), "SELECT current_user, ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+	require.NoError(t, err, answer)
+	require.Equal(t, pgUser+"|t\n", answer)
+	answer, err = psql(t, pgLogin(t, db.addr)+" sslmode=disable", "SELECT 1")
+	require.Error(t, err, "the database itself wants TLS: %s", answer)
+}
