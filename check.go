@@ -119,7 +119,7 @@ func (h *Handler) checkOptions() error {
 		return fmt.Errorf("passthrough leaves TLS to the handlers that follow, so connection_policy has no effect")
 	case h.AllowPlaintextAuth && h.Policy != "optional":
 		return fmt.Errorf("allow_plaintext_auth has no effect without policy optional")
-	case h.ImplicitTLS > 0 && (h.Passthrough || h.proto.EarlyDial && !h.proto.DirectALPN):
+	case h.ImplicitTLS > 0 && (h.Passthrough || !h.proto.TakesImplicitTLS()):
 		return fmt.Errorf("implicit_tls does not go with passthrough, nor with a protocol such as line, whose backend is needed before the upgrade")
 	}
 	return errors.Join(checkData(h.proto, h.Options, h.Passthrough), checkDuration("implicit_tls", h.ImplicitTLS),

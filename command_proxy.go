@@ -103,7 +103,7 @@ func setUpProxy(cmd *cobra.Command) {
 
 // withHyphens lets flags be spelt as the options that they are named after.
 func withHyphens(_ *pflag.FlagSet, name string) pflag.NormalizedName {
-	return pflag.NormalizedName(strings.ReplaceAll(name, "_", "-"))
+	return pflag.NormalizedName(flagName(name))
 }
 
 // acceptable reports whether clients of a protocol can be served.

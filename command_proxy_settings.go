@@ -127,7 +127,7 @@ func isLoopback(host string) bool {
 // check finds flags that do not go together.
 func (p *proxySettings) check() error {
 	switch {
-	case p.implicitTLS && p.protocol.EarlyDial:
+	case p.implicitTLS && !p.protocol.TakesImplicitTLS():
 		return fmt.Errorf("--implicit-tls does not go with protocol %q, whose backend is needed before the upgrade", p.protocol.Name)
 	case p.plaintext && p.upstreamTLS == "":
 		return errors.New("--plaintext is for servers that demand TLS: it needs --upstream-tls")

@@ -75,6 +75,9 @@ func TestProxyCommandMakesValidCaddyfiles(t *testing.T) {
 		if !p.EarlyDial {
 			sets["proxied"] = []string{"--from", from, "--to", to, "--implicit-tls", "--send-proxy-protocol"}
 		}
+		if p.TakesImplicitTLS() {
+			sets["both ports"] = []string{"--from", from, "--to", to, "--implicit-tls"}
+		}
 		if p.DataConnections {
 			sets["implicit"] = append(sets["implicit"], "--data-upstream", "backend.example.com")
 			sets["socket"] = append(sets["socket"], "--data-upstream", "backend.example.com")

@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
@@ -202,4 +203,38 @@ func requireKnownMetrics(t *testing.T, p prometheus, exprs []string) {
 		require.NoError(t, err)
 		require.NotEmpty(t, values, expr)
 	}
+}
+
+// TestMonitoringCheck runs the plugin against what it should tell apart. Certificates of the test
+// live for hours.
+func TestMonitoringCheck(t *testing.T) {
+	t.Parallel()
+	need(t, "sh")
+	f := startFront(t, "imap", []string{mailHost}, startDovecot(t, tlsOff).imap)
+	t.Run("of a port where nobody is", func(t *testing.T) {
+		requireCheck(t, 2, "CRITICAL", "imap", freeAddr(t))
+	})
+	for name, c := range map[string]struct {
+		status int
+		word   string
+		args   []string
+	}{
+		"fine":           {0, "OK", []string{"imap", f.addr, "--server-name", mailHost, "--ca", f.Root(), "--warn-days", "0"}},
+		"expires":        {1, "WARNING", []string{"imap", f.addr, "--server-name", mailHost, "--ca", f.Root()}},
+		"another name":   {2, "CRITICAL", []string{"imap", f.addr, "--server-name", "mail.example.net", "--ca", f.Root(), "--warn-days", "0"}},
+		"no such option": {3, "UNKNOWN", []string{"imap", f.addr, "--warn-weeks", "2"}},
+	} {
+		t.Run(name, func(t *testing.T) { requireCheck(t, c.status, c.word, c.args...) })
+	}
+}
+
+func requireCheck(t *testing.T, status int, word string, args ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), clientTimeout)
+	defer cancel()
+	check := exec.CommandContext(ctx, filepath.Join(monitoring, "check_starttls"), args...)
+	check.Env = append(os.Environ(), "CADDY="+caddyBinary(t))
+	out, err := check.CombinedOutput()
+	require.Equal(t, status, check.ProcessState.ExitCode(), "%s: %v", out, err)
+	require.Contains(t, string(out), "STARTTLS "+word+"\n")
 }

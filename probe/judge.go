@@ -20,11 +20,12 @@ func (p *prober) judge(ctx context.Context, chain []*x509.Certificate, remote ne
 	r.Verification = v.verification()
 	r.Outcome = Unverified
 	verified := r.Verification.Verified
-	if name := p.tlsaName(remote); name != "" && len(chain) > 0 {
+	name := p.tlsaName(remote)
+	if name != "" && len(chain) > 0 {
 		r.TLSARecord = tlsaToPublish(name, chain[0])
 	}
 	if p.TLSA && len(chain) > 0 {
-		r.DANE = p.dane(ctx, remote, v)
+		r.DANE = p.dane(ctx, name, v)
 		verified = r.DANE.Verified
 	}
 	if p.Policy != nil {
@@ -72,17 +73,12 @@ func (p *prober) tlsaName(remote net.Addr) string {
 
 // dane compares the chain with what is published. Usages 0 and 1 have it verify for a public
 // CA, too.
-func (p *prober) dane(ctx context.Context, remote net.Addr, v *verifier) *DANE {
-	name := p.tlsaName(remote)
+func (p *prober) dane(ctx context.Context, name string, v *verifier) *DANE {
 	if name == "" {
 		return &DANE{Records: []TLSA{}, Problems: []string{"an address has no TLSA records: name the host"}}
 	}
 	d := p.Resolver.lookupTLSA(ctx, name)
-	pkix := v.verify(v.roots)
-	if pkix == nil {
-		pkix = v.chain[0].VerifyHostname(v.name)
-	}
-	d.compare(v, pkix)
+	d.compare(v, v.verifyNamed(v.roots))
 	return d
 }
 

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -93,9 +94,8 @@ func (p *prober) inquire(ctx context.Context, conn *upgrade.Conn, r *Report) {
 	var err error
 	switch {
 	case p.Protocol.Inquire != nil:
-		options := &dialogue.Options{Hostname: "localhost", PeerName: p.ServerName, Declared: p.Protocol.Options, Own: p.Options}
-		if p.Hello != "" {
-			options.Hostname = p.Hello
+		options := &dialogue.Options{
+			Hostname: cmp.Or(p.Hello, "localhost"), PeerName: p.ServerName, Declared: p.Protocol.Options, Own: p.Options,
 		}
 		r.Capabilities, err = p.Protocol.Inquire(dialogue.NewSession(p.Protocol, options, conn, conn, true), !p.ImplicitTLS)
 		if err != nil {

@@ -3,9 +3,7 @@ package probe
 import (
 	"context"
 	"io"
-	"slices"
 	"strconv"
-	"strings"
 )
 
 // A Summary has the reports of several servers, or of one server at several addresses.
@@ -65,8 +63,8 @@ func (s *Summary) write(out io.Writer, write func(*Report, io.Writer) error) err
 
 func (t *text) domain(d *Domain) {
 	t.row("Mail for", d.Name)
-	for mx := range slices.Values(d.MX) {
-		t.row("  server", strings.Join([]string{strconv.Itoa(int(mx.Preference)), mx.Host}, " "))
+	for _, mx := range d.MX {
+		t.row("  server", strconv.Itoa(int(mx.Preference))+" "+mx.Host)
 	}
 	if d.Error != "" {
 		t.row("Result", d.Error)

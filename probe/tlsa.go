@@ -188,6 +188,11 @@ func (v *verifier) verify(roots *x509.CertPool) error {
 func (v *verifier) verifyUnder(anchor *x509.Certificate) error {
 	roots := x509.NewCertPool()
 	roots.AddCert(anchor)
+	return v.verifyNamed(roots)
+}
+
+// verifyNamed verifies chain and name.
+func (v *verifier) verifyNamed(roots *x509.CertPool) error {
 	if err := v.verify(roots); err != nil {
 		return err
 	}

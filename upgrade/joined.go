@@ -66,7 +66,7 @@ func Join(ctx context.Context, raw net.Conn, proto *Protocol, config *Config) (*
 			c.spoil(ErrUnsupported) // nobody would see to the policy
 			return newJoined(c, nil), c.Err()
 		}
-		if !c.config.ImplicitTLS || !proto.DirectALPN {
+		if !c.config.ImplicitTLS || !proto.TakesImplicitTLS() {
 			c.negotiated.Store(true)
 		}
 	}

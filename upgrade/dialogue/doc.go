@@ -40,6 +40,6 @@
 //     Exchange.BackendUpgraded says that the password may stay as it is.
 //   - TDS: EarlyDial; the filter makes the go-ahead for Exchange.Upgrade of the backend's
 //     answer. Protocol.HandshakePackets has the core carry the handshake in packets.
-//   - FTP: a CommandFilter that never leaves. Its data connections need a service of the
-//     core's, with a listener, a TLS configuration and a dialler; that is still to come.
+//   - FTP: a CommandFilter that never leaves. Its data connections are made by a service of the
+//     core's, a DataService, which has the listener, the TLS configurations and the dialler.
 package dialogue

@@ -151,6 +151,10 @@ type Protocol struct {
 	Reject func(s *Session, why error) error
 }
 
+// TakesImplicitTLS reports whether a client may begin with TLS in place of the upgrade. Where the backend is
+// needed early, only the ALPN id tells such a client from one that the backend is to be asked for.
+func (p *Protocol) TakesImplicitTLS() bool { return !p.EarlyDial || p.DirectALPN }
+
 // Facts are what the documentation's table of protocols says of one.
 type Facts struct {
 	Ports    string // where it is spoken, the upgraded ports first
