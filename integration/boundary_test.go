@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/l4starttls/caddy-l4-starttls/internal/testkit"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
 )
 
@@ -25,7 +26,7 @@ func TestBytesBehindTheRequestEndTheConnection(t *testing.T) {
 			talk := s.talk
 			p := s.requireEnd(t, c, append(append([]step{}, talk.greet...), step{SendText: talk.request + talk.inject}))
 			if talk.goAhead != "" {
-				require.False(t, regexp.MustCompile(talk.goAhead).MatchString(latin1(p.fresh)), "go-ahead in %q", p.fresh)
+				require.False(t, regexp.MustCompile(talk.goAhead).MatchString(testkit.Latin1(p.fresh)), "go-ahead in %q", p.fresh)
 			}
 			s.requireNothingInjected(t)
 		})

@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"sync"
 	"testing"
 	"time"
 
@@ -137,27 +136,7 @@ func issue(t testing.TB, name string, by *tls.Certificate, edit func(*x509.Certi
 // listenAndServe runs a server for each connection until the test ends.
 func listenAndServe(t testing.TB, serve func(net.Conn)) (address string) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	var running sync.WaitGroup
-	running.Go(func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			running.Go(func() {
-				defer conn.Close()
-				conn.SetDeadline(time.Now().Add(patience))
-				serve(conn)
-			})
-		}
-	})
-	t.Cleanup(func() {
-		ln.Close()
-		running.Wait()
-	})
-	return ln.Addr().String()
+	return testkit.Serve(t, "127.0.0.1:0", serve)
 }
 
 // upgrading is a server that upgrades a protocol, and ends at the first word inside TLS.

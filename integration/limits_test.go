@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/l4starttls/caddy-l4-starttls/internal/testkit"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
 )
 
@@ -102,7 +103,7 @@ func TestNegotiationsPerAddress(t *testing.T) {
 			if proto.ErrorReply == nil {
 				require.Empty(t, heard)
 			} else {
-				require.Regexp(t, s.talk.tooMany, latin1([]byte(heard)))
+				require.Regexp(t, s.talk.tooMany, testkit.Latin1(heard))
 			}
 			requireSample(t, limited, 1, negotiations, "protocol", s.protocol, "outcome", "limited")
 			require.NoError(t, s.use(anotherClient, trust))

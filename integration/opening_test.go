@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/l4starttls/caddy-l4-starttls/internal/testkit"
 )
 
 // An opening is what a client, and the upstream inside TLS, say until everything passes, and
@@ -28,7 +30,7 @@ func (j *joint) open(t testing.TB, client io.Writer) {
 func requireMatches(t testing.TB, from io.Reader, pattern string) {
 	t.Helper()
 	var got []byte
-	for one := make([]byte, 1); !regexp.MustCompile(pattern).MatchString(latin1(got)); got = append(got, one...) {
+	for one := make([]byte, 1); !regexp.MustCompile(pattern).MatchString(testkit.Latin1(got)); got = append(got, one...) {
 		_, err := io.ReadFull(from, one)
 		require.NoError(t, err, "after %q", got)
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/l4starttls/caddy-l4-starttls/internal/testkit"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 )
@@ -253,7 +254,7 @@ func (p *peer) expect(s step) error {
 // matches consumes all that has come if a pattern matches it.
 func (p *peer) matches(pattern, save string) bool {
 	re := regexp.MustCompile(pattern)
-	groups := re.FindStringSubmatch(latin1(p.fresh))
+	groups := re.FindStringSubmatch(testkit.Latin1(p.fresh))
 	if groups == nil {
 		return false
 	}
@@ -263,15 +264,6 @@ func (p *peer) matches(pattern, save string) bool {
 	p.fresh = nil
 	p.whole = strings.HasSuffix(pattern, "$")
 	return true
-}
-
-// latin1 makes a character of each octet, so that patterns can name them all.
-func latin1(b []byte) string {
-	var s strings.Builder
-	for _, c := range b {
-		s.WriteRune(rune(c))
-	}
-	return s.String()
 }
 
 // expectSilence fails if anything comes, or has come unexpected. The end is silent.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/l4starttls/caddy-l4-starttls/internal/testkit"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
 )
 
@@ -194,7 +195,7 @@ func (a *attack) run() error {
 	if n := a.dials.Load(); n != 1 {
 		err = errors.Join(err, fmt.Errorf("upstream was dialled %d times", n))
 	}
-	if want := a.wanted(); !regexp.MustCompile(want).MatchString(latin1(got)) {
+	if want := a.wanted(); !regexp.MustCompile(want).MatchString(testkit.Latin1(got)) {
 		err = errors.Join(err, fmt.Errorf("client heard %q, want %q", got, want))
 	}
 	return errors.Join(err, never("client", got, []string{"INJECTED"}))

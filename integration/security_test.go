@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/l4starttls/caddy-l4-starttls/internal/testkit"
 )
 
 // A securityCase is a client, and what must and must not come of it.
@@ -131,7 +133,7 @@ func (v *visit) checkBackend() error {
 	received := v.site.backend.received()
 	err := never("backend", received, slices.Concat(v.BackendNever, v.BackendShouldNot))
 	for _, pattern := range v.BackendMust {
-		if !regexp.MustCompile(pattern).MatchString(latin1(received)) {
+		if !regexp.MustCompile(pattern).MatchString(testkit.Latin1(received)) {
 			err = errors.Join(err, fmt.Errorf("backend received %q, without %q", received, pattern))
 		}
 	}
@@ -149,7 +151,7 @@ func (v *visit) checkBackend() error {
 // never finds what must not have been received.
 func never(who string, received []byte, patterns []string) (err error) {
 	for _, pattern := range patterns {
-		if found := regexp.MustCompile(pattern).FindString(latin1(received)); found != "" {
+		if found := regexp.MustCompile(pattern).FindString(testkit.Latin1(received)); found != "" {
 			err = errors.Join(err, fmt.Errorf("%s received %q, which %q must not match", who, found, pattern))
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	_ "github.com/l4starttls/caddy-l4-starttls"
+	"github.com/l4starttls/caddy-l4-starttls/internal/testkit"
 )
 
 // asCaddy has the test binary be a Caddy.
@@ -161,7 +162,7 @@ func requireGoodbye(p *peer, s *site) error {
 	if err != nil {
 		return err
 	}
-	if pattern := regexp.MustCompile(s.talk.stopping); !pattern.MatchString(latin1(words)) {
+	if pattern := regexp.MustCompile(s.talk.stopping); !pattern.MatchString(testkit.Latin1(words)) {
 		return fmt.Errorf("heard %q, want %s", words, pattern)
 	}
 	return p.raw.Close()

@@ -19,6 +19,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/l4starttls/caddy-l4-starttls/internal/testkit"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
 )
 
@@ -328,5 +329,5 @@ func (j *joint) requireWords(t testing.TB, client net.Conn, name, why string) {
 	got, err := io.ReadAll(client)
 	require.NoError(t, err, "after %q", got)
 	pattern := strings.NewReplacer("NAME", regexp.QuoteMeta(name), "WHY", why).Replace(j.up.talk.refused.pattern)
-	require.Regexp(t, pattern, latin1(got), j.protocol())
+	require.Regexp(t, pattern, testkit.Latin1(got), j.protocol())
 }

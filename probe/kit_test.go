@@ -114,27 +114,14 @@ type server struct {
 
 func listen(t *testing.T, at string, serve func(*server, net.Conn)) *server {
 	t.Helper()
-	ln, err := net.Listen("tcp", at)
-	require.NoError(t, err)
-	s := &server{address: netip.MustParseAddrPort(ln.Addr().String())}
-	var running sync.WaitGroup
-	running.Go(func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			running.Go(func() {
-				defer func() { _ = conn.Close() }()
-				_ = conn.SetDeadline(time.Now().Add(patience))
-				serve(s, conn)
-			})
-		}
+	s := new(server)
+	ready := make(chan struct{})
+	address := testkit.Serve(t, at, func(conn net.Conn) {
+		<-ready
+		serve(s, conn)
 	})
-	t.Cleanup(func() {
-		_ = ln.Close()
-		running.Wait()
-	})
+	s.address = netip.MustParseAddrPort(address)
+	close(ready)
 	return s
 }
 

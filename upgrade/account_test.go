@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/l4starttls/caddy-l4-starttls/internal/testkit"
 )
 
 // What the backend is given and what it says is counted, with the filter in place and when
@@ -192,9 +194,9 @@ func TestShutdownOfANegotiation(t *testing.T) {
 		}
 		inBubble(t, p.Name, func(t *testing.T) {
 			greeting, words := stopped(t, p, time.Second)
-			require.Regexp(t, pattern, latin1(words))
+			require.Regexp(t, pattern, testkit.Latin1(words))
 			_, words = stopped(t, p, 0)
-			require.Regexp(t, pattern, latin1(strings.TrimPrefix(words, greeting)))
+			require.Regexp(t, pattern, testkit.Latin1(strings.TrimPrefix(words, greeting)))
 		})
 	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/l4starttls/caddy-l4-starttls/internal/testkit"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 )
 
@@ -176,7 +177,7 @@ func rejectionCaseOf(t *testing.T, p *Protocol) (say string, check func(heard, t
 	}
 	return say, func(heard, text string, _ bool) {
 		want := strings.NewReplacer("NAME", "up.example.com", "WHY", regexp.QuoteMeta(text)).Replace(pattern)
-		require.Regexp(t, want, latin1(heard), p.Name)
+		require.Regexp(t, want, testkit.Latin1(heard), p.Name)
 	}
 }
 

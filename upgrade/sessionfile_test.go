@@ -44,12 +44,3 @@ func fromSession(t *testing.T, p *Protocol, title string) (says, hears string) {
 	}
 	return says, hears
 }
-
-// latin1 makes a rune of each octet, which patterns of octets match.
-func latin1(s string) string {
-	runes := make([]rune, len(s))
-	for i := range len(s) {
-		runes[i] = rune(s[i])
-	}
-	return string(runes)
-}
