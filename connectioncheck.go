@@ -41,6 +41,9 @@ func (u *Upstream) misplaced(cx *layer4.Connection) string {
 	if name := upgradedProtocol(cx); name != "" && name != u.proto.Name {
 		return fmt.Sprintf("refused connection: starttls_upstream %s behind starttls %s; use the same protocol in both", u.proto.Name, name)
 	}
+	if _, asked := findBelow[*upgrade.Joined](cx); u.Passthrough && u.proto.AnsweredInside && !asked {
+		return fmt.Sprintf("refused connection: starttls_upstream %s with passthrough, and no starttls in front of it; put starttls with passthrough in front of it", u.proto.Name)
+	}
 	return ""
 }
 

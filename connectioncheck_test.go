@@ -46,6 +46,9 @@ func TestConnectionsThatHaveComeTheWrongWayAreRefused(t *testing.T) {
 	require.NoError(t, err)
 	starttls := func(logger *zap.Logger) layer4.NextHandler { return &Handler{proto: upgrade.SMTP, logger: logger} }
 	upstream := func(logger *zap.Logger) layer4.NextHandler { return &Upstream{proto: upgrade.SMTP, logger: logger} }
+	unasked := func(logger *zap.Logger) layer4.NextHandler {
+		return &Upstream{proto: upgrade.HTTP, Passthrough: true, logger: logger}
+	}
 	header := func(logger *zap.Logger) layer4.NextHandler {
 		return &ProxyProtocol{logger: logger, warned: new(sync.Once)}
 	}
@@ -60,6 +63,7 @@ func TestConnectionsThatHaveComeTheWrongWayAreRefused(t *testing.T) {
 		"upstream on datagrams":   {upstream, packetWay, "starttls_upstream needs a stream"},
 		"upstream behind header":  {upstream, headerWay, "send_proxy_protocol is in front of starttls_upstream"},
 		"upstream behind another": {upstream, upgradedWay, "starttls_upstream smtp behind starttls imap"},
+		"upstream of the unasked": {unasked, plainWay, "starttls_upstream http with passthrough, and no starttls in front of it"},
 		"two headers":             {header, headerWay, "send_proxy_protocol twice"},
 	} {
 		t.Run(name, func(t *testing.T) {

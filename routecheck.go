@@ -146,6 +146,7 @@ func (c *routeCheck) run(site *routeSite) error {
 			continue
 		}
 		in.pass(node)
+		in.unseen = true // its handlers are forgotten
 	}
 	c.routes(routes, in)
 	return c.err

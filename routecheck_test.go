@@ -91,8 +91,10 @@ func TestMistakesInJSONNameThePath(t *testing.T) {
 // What other plugins bring may do anything, so nothing is said against it.
 func TestForeignModulesAreNeverRefused(t *testing.T) {
 	const foreign = `{"foreign": {}}`
+	const httpUpstreamPass = `{"handler": "starttls_upstream", "protocol": "http", "passthrough": true}`
 	for name, server := range map[string]string{
 		"in front of starttls":         jsonServer(jsonRoute("", jsonForeign, jsonStartTLS, jsonProxy)),
+		"in front of HTTP's upstream":  jsonServer(jsonRoute("", jsonForeign, httpUpstreamPass, jsonProxy)),
 		"behind starttls_upstream":     jsonServer(jsonRoute("", jsonUpstream, jsonForeign)),
 		"in a subroute behind it":      jsonServer(jsonRoute("", jsonUpstream, jsonSubroute(jsonRoute("", jsonForeign)))),
 		"a matcher of starttls":        jsonServer(jsonRoute(foreign, jsonStartTLS, jsonProxy)),
@@ -128,6 +130,7 @@ func TestRoutesThatAreFine(t *testing.T) {
 		"the end of a tunnel":                     jsonServer(jsonRoute("", `{"handler": "starttls", "protocol": "connect", "hostnames": ["localhost"], "passthrough": true}`, jsonProxy)),
 		"a tunnel by way of another proxy":        jsonServer(jsonRoute("", `{"handler": "starttls", "protocol": "connect", "hostnames": ["localhost"], "passthrough": true}`, `{"handler": "starttls_upstream", "protocol": "connect", "tls": {"server_name": "a.example"}, "passthrough": true}`, jsonProxy)),
 		"HTTP that is passed through":             jsonServer(jsonRoute("", `{"handler": "starttls", "protocol": "http", "passthrough": true}`, `{"handler": "starttls_upstream", "protocol": "http", "tls": {"server_name": "a.example"}, "passthrough": true}`, jsonProxy)),
+		"HTTP is passed through by two routes":    jsonServer(jsonRoute("", `{"handler": "starttls", "protocol": "http", "passthrough": true}`), jsonRoute("", `{"handler": "starttls_upstream", "protocol": "http", "passthrough": true}`, jsonProxy)),
 		"TLS is left to tls":                      jsonServer(jsonRoute("", jsonPass, tls, jsonProxy)),
 		"tls in front of starttls_upstream":       jsonServer(jsonRoute("", tls, jsonUpstream, jsonProxy)),
 		"a subroute that takes some":              jsonServer(jsonRoute("", jsonSubroute(jsonRoute(lan, jsonProxy)), jsonStartTLS, jsonProxy)),

@@ -54,7 +54,7 @@ func (c *routeCheck) upstream(h *handlerNode, behind []*handlerNode, s stream) s
 			"remove passthrough, or have starttls pass through as well", cmp.Or(s.tls, other))
 	case !h.Passthrough && s.passed():
 		c.refuse(h, other, "starttls_upstream without passthrough behind %s with passthrough: there would be TLS inside TLS; use passthrough in both, or in neither", other)
-	case h.Passthrough && other == nil && h.proto != nil && h.proto.AnsweredInside:
+	case h.Passthrough && other == nil && !s.unseen && h.proto != nil && h.proto.AnsweredInside: // else Upstream.misplaced sees it
 		c.refuse(h, nil, "%s with passthrough has no starttls in front of it: the upstream would answer, inside TLS, a request that the client "+
 			"has not made; put starttls with passthrough in front of it", h)
 	case s.sure && other.Protocol != h.Protocol:

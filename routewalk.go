@@ -24,6 +24,7 @@ type stream struct {
 	returned  []*handlerNode // the starttls that have returned by now, on some of them
 	waits     string         // the matcher in front that had to see something of the client
 	stalls    string         // the matcher that keeps silent clients waiting
+	unseen    bool           // something in front may have done anything
 	undecided bool           // a route in front reads, so that those without matchers come last
 }
 
@@ -55,6 +56,7 @@ func (s stream) orElse(other stream) stream {
 	both.starttls = cmp.Or(s.starttls, other.starttls)
 	both.tls, both.asked = same(s.tls, other.tls), same(s.asked, other.asked)
 	both.header, both.aside = same(s.header, other.header), same(s.aside, other.aside)
+	both.unseen = s.unseen || other.unseen
 	both.returned = union(s.returned, other.returned)
 	return both
 }
@@ -130,7 +132,7 @@ func (c *routeCheck) handler(h *handlerNode, behind []*handlerNode, s stream) st
 		}
 	}
 	if !known {
-		return stream{} // it may be anything now
+		return stream{unseen: true} // it may be anything now
 	}
 	if role.ends {
 		s.ended = h
