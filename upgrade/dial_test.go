@@ -144,6 +144,47 @@ func TestContextEndsBeforeTheDeadlineIsSet(t *testing.T) {
 	}
 }
 
+// A package that dials itself, with a name, has the name verified and gets what Dial returns.
+func TestDialer(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 2 {
+			raw, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			serverTLS, _ := testTLS()
+			if conn, err := Accept(t.Context(), raw, SMTP, &Config{TLS: serverTLS}); err == nil {
+				echo(conn)
+			}
+			raw.Close()
+		}
+	}()
+	below := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+	_, clientTLS := testTLS()
+	d := &Dialer{Protocol: SMTP, NetDialer: below, Config: &Config{TLS: clientTLS}}
+	conn, err := d.DialContext(t.Context(), "tcp", ln.Addr().String())
+	require.NoError(t, err)
+	require.Equal(t, "127.0.0.2", conn.LocalAddr().(*net.TCPAddr).IP.String())
+	requireEchoes(t, conn.(*Conn))
+	require.NoError(t, conn.Close())
+
+	unnamed := clientTLS.Clone()
+	unnamed.ServerName = ""
+	d.Config = &Config{TLS: unnamed}
+	conn, err = d.DialContext(t.Context(), "tcp", ln.Addr().String())
+	require.ErrorContains(t, err, "127.0.0.1")
+	require.True(t, conn == nil, "no interface with a nil *Conn in it")
+	<-done
+
+	_, err = new(Dialer).DialContext(t.Context(), "tcp", ln.Addr().String())
+	require.ErrorIs(t, err, ErrUnsupported)
+}
+
 // Client software that wants a greeting gets one that names the verified server.
 func TestGreet(t *testing.T) {
 	conn, err := dialTo(t.Context(), t, Config{}, upgraded(t, func(conn *Conn) {

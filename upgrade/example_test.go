@@ -12,6 +12,7 @@ import (
 	"log"
 	"math/big"
 	"net"
+	"net/http"
 	"time"
 
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
@@ -73,6 +74,33 @@ func ExampleDial() {
 	fmt.Println(line, err)
 
 	// Output: 250 hello, client.example <nil>
+}
+
+// A package that dials by itself is given a Dialer's method. Here it is net/http, which knows no
+// upgrade to TLS, and with a URL of http leaves TLS to the Dialer.
+func ExampleDialer() {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	ln := upgrade.NewListener(inner, upgrade.HTTP, &upgrade.Config{TLS: serverTLS})
+	defer ln.Close()
+	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, "inside TLS")
+	})}
+	go func() { _ = server.Serve(ln) }()
+
+	dialer := &upgrade.Dialer{Protocol: upgrade.HTTP, Config: &upgrade.Config{TLS: clientTLS}}
+	client := &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext}, Timeout: time.Minute}
+	response, err := client.Get("http://" + inner.Addr().String())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	fmt.Println(string(text), err)
+
+	// Output: inside TLS <nil>
 }
 
 // startSMTP runs a server that answers EHLO, inside TLS.
@@ -183,6 +211,6 @@ var serverTLS, clientTLS = func() (server, client *tls.Config) {
 	roots := x509.NewCertPool()
 	roots.AddCert(cert)
 	chain := tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-	return &tls.Config{Certificates: []tls.Certificate{chain}, NextProtos: []string{"smtp", "pop3", "postgresql"}},
+	return &tls.Config{Certificates: []tls.Certificate{chain}, NextProtos: []string{"smtp", "pop3", "postgresql", "http/1.1"}},
 		&tls.Config{RootCAs: roots, ServerName: "mail.example.com"}
 }()

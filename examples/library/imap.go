@@ -16,6 +16,9 @@ func DialIMAP(ctx context.Context, addr string, config *upgrade.Config, options 
 	if err != nil {
 		return nil, err
 	}
-	conn.Greet()
+	if err := conn.Greet(); err != nil {
+		conn.Close()
+		return nil, err
+	}
 	return imapclient.New(conn, options), nil
 }

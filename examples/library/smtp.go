@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/netsmtp"
 )
 
 // A Mail is what is sent, and to whom.
@@ -38,8 +39,7 @@ func SendMail(ctx context.Context, addr string, config *upgrade.Config, auth smt
 // submit has net/smtp do what is left. It begins with EHLO, as it must after STARTTLS.
 func submit(conn *upgrade.Conn, config *upgrade.Config, auth smtp.Auth, mail Mail) error {
 	state, _ := conn.TLSConnectionState()
-	conn.Greet()
-	client, err := smtp.NewClient(conn, state.ServerName)
+	client, err := netsmtp.NewClient(conn, state.ServerName)
 	if err != nil {
 		return err
 	}
@@ -48,7 +48,7 @@ func submit(conn *upgrade.Conn, config *upgrade.Config, auth smtp.Auth, mail Mai
 			return err
 		}
 	}
-	if err := client.Auth(overTLS{auth, conn}); err != nil {
+	if err := client.Auth(netsmtp.Auth(conn, auth)); err != nil {
 		return fmt.Errorf("logging in: %w", err)
 	}
 	return send(client, mail)
@@ -75,18 +75,4 @@ func send(client *smtp.Client, mail Mail) error {
 		return err
 	}
 	return client.Quit()
-}
-
-// overTLS tells an smtp.Auth what smtp.Client knows of a *tls.Conn only: that there is
-// TLS. Without, smtp.PlainAuth keeps the password to itself.
-type overTLS struct {
-	smtp.Auth
-	conn *upgrade.Conn
-}
-
-// Start implements smtp.Auth.
-func (a overTLS) Start(server *smtp.ServerInfo) (string, []byte, error) {
-	known := *server
-	_, known.TLS = a.conn.TLSConnectionState()
-	return a.Auth.Start(&known)
 }
