@@ -21,7 +21,8 @@ import (
 // in the protocol's own words; nothing upstream is dialled. After TLS a backend
 // that starts afresh is reconciled with the client, which is past the greeting
 // already. Protocols that need the backend before the upgrade are the exception: mysql,
-// whose greeting is the backend's, and line, whose plaintext belongs to the application.
+// whose greeting is the backend's, tds, whose answer to the request is in part, and line, whose
+// plaintext belongs to the application.
 //
 // The first hostname is the server's name in greetings, and its certificate is what
 // a client gets that sends no SNI.

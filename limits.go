@@ -26,7 +26,7 @@ type Limits struct {
 	// How many commands a client may say. Default: 50.
 	Commands int `json:"commands,omitempty"`
 
-	// With how many commands that are refused a client is. Default: 5.
+	// With how many refused commands the connection of a client ends. Default: 5.
 	Errors int `json:"errors,omitempty"`
 
 	// How long the peer may say nothing. Default: as long as the negotiation may take.

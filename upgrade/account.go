@@ -23,9 +23,9 @@ const (
 
 // An Ending is how a session ended: by whom first, and why if that was not a proper end.
 type Ending struct {
-	By  Side
-	Err error
-	At  time.Time
+	By  Side      // who ended it
+	Err error     // nil for a proper end
+	At  time.Time // when; zero for a session that goes on
 }
 
 // An Account is what a Joined keeps of its session for logs and metrics. It does not keep

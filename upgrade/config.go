@@ -25,7 +25,9 @@ type Config struct {
 	// TLS is used for the handshake and never modified. A server needs
 	// certificates in it. For a client nil means the system's roots, and the
 	// name to verify must come from ServerName here or from Dial's address. If NextProtos
-	// is nil, a client offers the first of Protocol.ALPN; if it is empty, nothing.
+	// is nil, a client offers the first of Protocol.ALPN; if it is empty, nothing. A server
+	// that has none there takes no notice of what a client offers; with Protocol.ALPN there it
+	// refuses clients that offer other ids alone.
 	TLS *tls.Config
 
 	// Hostname is our own name: in a server's greeting, in a client's EHLO.
@@ -65,14 +67,14 @@ type Config struct {
 
 	// ImplicitTLS also accepts a client that begins with a ClientHello. Where the
 	// server speaks first its greeting waits ImplicitTLSDelay for one, 200
-	// milliseconds by default. Join takes no notice of it for a protocol whose backend is
-	// needed early, unless that has DirectALPN.
+	// milliseconds by default. Join takes no notice of it if Protocol.TakesImplicitTLS says no.
 	ImplicitTLS      bool
 	ImplicitTLSDelay time.Duration
 
 	// Passthrough leaves TLS to others, once the upgrade is agreed on: what the connection
-	// carries next is a ClientHello, inside Protocol.HandshakePackets if there are any. A server waits HandshakeTimeout for the first octet
-	// of it, and ends if it is another. StartTLS does the handshake after all.
+	// carries next is a ClientHello, inside Protocol.HandshakePackets if there are any. A server
+	// waits HandshakeTimeout for the first octet of it, and ends if it is another. StartTLS
+	// does the handshake after all.
 	Passthrough bool
 
 	// NegotiationTimeout bounds the whole plaintext phase, and for the server

@@ -28,11 +28,11 @@ var longAgo = time.Unix(1, 0)
 // apply to both phases, but StartTLS clears them when it succeeds.
 //
 // Whoever made the connection below closes it, by Conn.Close or directly.
-//
-// Locks: negotiating is taken first, then readMu, then writeMu. A Read holds readMu
-// alone, a Write writeMu alone; StartTLS and the negotiation hold both, so that no Read
-// or Write straddles them.
 type Conn struct {
+	// Locks: negotiating is taken first, then readMu, then writeMu. A Read holds readMu
+	// alone, a Write writeMu alone; StartTLS and the negotiation hold both, so that no Read
+	// or Write straddles them.
+
 	raw    prefixconn.Conn // what has been read and not consumed, then the connection below
 	config *Config
 	opts   *dialogue.Options // made when they are asked for first

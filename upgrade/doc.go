@@ -26,6 +26,9 @@
 //	...
 //	err = conn.StartTLS(ctx) // the same conn, now TLS
 //
+// A proxy joins a client and a backend that begins afresh in plaintext with Join, or a client in
+// plaintext and a server that it has upgraded to with ServeUpgraded.
+//
 // Each protocol is one [Protocol] value in a folder of its own: what the server
 // says, what the client says, and how a client that is past the greeting is
 // joined to a backend that starts afresh.

@@ -15,10 +15,10 @@ import (
 // yields what the client says to the backend, Write takes what the backend says to the
 // client. The protocol's filter sees both on the way, until it leaves. From then on the
 // data path is the Conn's.
-//
-// Locks: writing is taken before mu, and either is taken before those of the Conn. mu is
-// not held while something is read from the client or written to it.
 type Joined struct {
+	// Locks: writing is taken before mu, and either is taken before those of the Conn. mu is
+	// not held while something is read from the client or written to it.
+
 	// Upgraded, if set, is called when a connection that was joined before the upgrade has
 	// been upgraded, before the backend reads the first byte that came over TLS.
 	Upgraded func()
@@ -275,7 +275,7 @@ func (j *Joined) flush() error {
 
 // CloseWrite is called when the backend has nothing more to say. A filter that
 // still waits for something is told, so that the client does not wait in vain. The client
-// has drainLimit from then on to end, too.
+// has 30 seconds from then on to end, too.
 func (j *Joined) CloseWrite() error {
 	j.account.end(ByBackend, nil)
 	j.data.controlOver()

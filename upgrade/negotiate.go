@@ -16,8 +16,9 @@ import (
 const drainTimeout = 2 * time.Second
 
 // Accept plays the server on raw: the plaintext phase of proto up to the
-// go-ahead, then the TLS handshake. It ends with ctx. After an error the
-// connection is of no further use and the caller closes raw, as always.
+// go-ahead, then the TLS handshake. It ends with ctx, which is nothing to the connection
+// afterwards. After an error the connection is of no further use but for Conn.Outcome, and is never
+// nil. The caller closes raw, as always.
 func Accept(ctx context.Context, raw net.Conn, proto *Protocol, config *Config) (*Conn, error) {
 	c := newConn(raw, proto, config, false)
 	if proto == nil {
@@ -29,7 +30,7 @@ func Accept(ctx context.Context, raw net.Conn, proto *Protocol, config *Config) 
 // Request plays the client on raw: it asks for the upgrade as proto does, and
 // does the TLS handshake. Only the protocol's exact consent counts. A server that does not
 // offer the upgrade is ErrNotOffered, or stays in plaintext if Config.Optional allows that:
-// ask Outcome.Cleartext.
+// ask Outcome.Cleartext. For the rest it is as Accept.
 func Request(ctx context.Context, raw net.Conn, proto *Protocol, config *Config) (*Conn, error) {
 	c := newConn(raw, proto, config, true)
 	if proto == nil {

@@ -46,15 +46,15 @@ func linked(down net.Conn, up *Conn, j *Joined) *Joined {
 	return j
 }
 
-// RejectClient tells such a client that there is no server for it, in the words of
-// its protocol and with the kind of failure that why is, but nothing that the
-// server said. It ends our half of down and gives the client a moment to read, but
-// does not close it.
+// RejectClient tells a client in plaintext that there is no server for it, which ServeUpgraded
+// would have joined it with: in the words of its protocol and with the kind of failure that why is, but
+// nothing that the server said. It ends our half of down and gives the client two seconds to read,
+// but does not close it.
 //
-// If why is ErrShutdown, the client is told that it is we who end. If it is ErrTooManyConnections, it is for a server's client, which is told that it has
-// too many: in place of the greeting, or in answer to its first request if that comes
-// within two seconds. One that began with TLS, as Config.ImplicitTLS allows, is told
-// nothing.
+// If why is ErrShutdown, the client is told that it is we who end. With ErrTooManyConnections a
+// server refuses a client in place of Accept, for having too many: it is told so in place of the
+// greeting, or in answer to its first request if that comes within two seconds. One that began with
+// TLS, as Config.ImplicitTLS allows, is told nothing.
 func RejectClient(down net.Conn, proto *Protocol, config *Config, why error) {
 	waiting(down, proto, config).reject(why)
 }

@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// What is wrong with a configured capability, in any protocol.
+// What is wrong with a configured capability, for Protocol.CheckCapability of any protocol.
 var (
-	// ErrOffersLogin is that it offers a way to log in, which a client must not take
-	// before TLS.
+	// ErrOffersLogin means that the capability offers a way to log in, which a client must not
+	// take before TLS.
 	ErrOffersLogin = errors.New("offers to log in before TLS")
 
 	errAnnounced = errors.New("is announced anyway; leave it out")

@@ -39,7 +39,8 @@ func wellFormed(line []byte, quoted bool) bool {
 	return true
 }
 
-// WellFormed is wellFormed where there are no quoted strings.
+// WellFormed reports whether all servers agree on where a line ends, and where its words do: it has
+// no control characters but TAB. It is for protocols without quoted strings.
 func WellFormed(line []byte) bool { return wellFormed(line, false) }
 
 // isControl reports whether c is a control character, TAB excepted.

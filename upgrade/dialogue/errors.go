@@ -44,8 +44,8 @@ var (
 	// has had its answer already.
 	ErrQuit = errors.New("client quit before TLS")
 
-	// ErrCleartext ends a role whose client stays in plaintext, and may. Nobody outside
-	// this package sees it.
+	// ErrCleartext ends a role whose client stays in plaintext, and may. Who calls
+	// the package upgrade sees Outcome.Cleartext in its place.
 	ErrCleartext = errors.New("client stays in plaintext")
 
 	// ErrAmbiguousEnd means a message that not all servers see the end of in the same place.

@@ -11,7 +11,8 @@ const (
 	mostRoom = 2048
 )
 
-// Fill reads once, for those who look at what a client begins with.
+// Fill reads once, as much as there is room for: it is for those who look at what a client begins
+// with, and then have a role read it. A role calls More, which keeps to the limit of a line.
 func (s *Session) Fill() error { return s.fill() }
 
 // fill reads once, as much as there is room for.

@@ -207,7 +207,8 @@ func (s *Session) Peek(n int) ([]byte, error) {
 // Buffered returns what has been read and not consumed, without reading.
 func (s *Session) Buffered() []byte { return s.buf }
 
-// More reads once, so that Buffered has more than before.
+// More reads once, so that Buffered has more than before. If it has as much as a line may have
+// (Limits.Message) already, that is ErrLineTooLong.
 func (s *Session) More() error {
 	if len(s.buf) >= s.limits.Message {
 		return ErrLineTooLong

@@ -25,8 +25,8 @@ type Situation struct {
 	Upgraded      bool // the backend is one that we have upgraded
 
 	// Kept is what Session.Keep has kept of the client's plaintext, or of what the backend
-	// has said when it was asked for the upgrade. It is as little to be trusted as it was before. For a client that stays
-	// in plaintext it is its introduction, in the words in which a backend is to be told.
+	// has said when it was asked for the upgrade. It is as little to be trusted as it was
+	// before. For a client that stays in plaintext it is its introduction, in the words in which a backend is to be told.
 	Kept []byte
 
 	// Options are the configuration's.
