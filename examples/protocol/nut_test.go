@@ -68,11 +68,20 @@ func TestCaddy(t *testing.T) {
 	}, patience, 100*time.Millisecond)
 	defer conn.Close()
 	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
-	for ask, want := range map[string]string{"NETVER": "1.3", "STARTTLS": "ERR ALREADY-SSL-MODE"} {
-		fmt.Fprintf(conn, "%s\n", ask)
-		line, err := conn.ReadLine()
-		require.NoError(t, err)
-		require.Equal(t, want, line)
+	session, err := dialoguetest.ReadSession("testdata", nut.Protocol)
+	require.NoError(t, err)
+	use, err := session.Dialogue("use")
+	require.NoError(t, err)
+	for _, step := range use.Steps {
+		switch step.Who {
+		case 'C':
+			_, err := conn.Write(step.Data)
+			require.NoError(t, err)
+		case 'S':
+			line, err := conn.ReadLine()
+			require.NoError(t, err)
+			require.Regexp(t, step.Pattern, line+"\n")
+		}
 	}
 }
 
