@@ -1,12 +1,9 @@
 package interop
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
-	"strconv"
 	"sync"
 	"testing"
 
@@ -14,8 +11,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	runMoreAtATime()
 	code := m.Run()
 	for _, b := range []*build{&amqpTools, &caddyBuild, &dnsCaddyBuild, &mysqlTools, &mysql2Package, &mysqlJava, &pebbleBuild} {
 		if b.dir != "" {
@@ -23,17 +18,6 @@ func TestMain(m *testing.M) {
 		}
 	}
 	os.Exit(code)
-}
-
-// runMoreAtATime has twice as many tests at a time as there are processors, unless -parallel says
-// how many: most of them wait for programs, and for limits to pass.
-func runMoreAtATime() {
-	const parallel = "test.parallel"
-	said := false
-	flag.Visit(func(f *flag.Flag) { said = said || f.Name == parallel })
-	if !said {
-		_ = flag.Set(parallel, strconv.Itoa(2*runtime.GOMAXPROCS(0)))
-	}
 }
 
 // A build is made of programs that the tests need, at most once in a run.

@@ -20,7 +20,7 @@ import (
 const (
 	// StartTimeout bounds every wait for a server to come up. It is generous: a
 	// loaded machine with two cores may take its time.
-	StartTimeout = 30 * time.Second
+	StartTimeout = time.Minute
 
 	// StopTimeout is how long a server may take to end after SIGTERM.
 	StopTimeout = 10 * time.Second
