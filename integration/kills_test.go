@@ -202,6 +202,7 @@ func (f *figures) watch() {
 	f.peak.goroutines = max(f.peak.goroutines, now.goroutines)
 	f.peak.descriptors = max(f.peak.descriptors, now.descriptors)
 	f.peak.memory = max(f.peak.memory, now.memory)
+	f.peak.objects = max(f.peak.objects, now.objects)
 }
 
 func (f *figures) most() usage {

@@ -102,10 +102,11 @@ func eachOf(stalls []*stall, do func(i int)) {
 type usage struct {
 	goroutines, descriptors int
 	memory                  uint64 // heap and stacks
+	objects                 uint64 // in the heap, without the gaps between them, which the most at a time leaves
 }
 
 func (u usage) String() string {
-	return fmt.Sprintf("%d goroutines, %d descriptors, %d KiB", u.goroutines, u.descriptors, u.memory>>10)
+	return fmt.Sprintf("%d goroutines, %d descriptors, %d KiB, %d KiB of them objects", u.goroutines, u.descriptors, u.memory>>10, u.objects>>10)
 }
 
 func measure(t testing.TB) usage {
@@ -119,7 +120,7 @@ func holds() usage {
 	var memory runtime.MemStats
 	runtime.ReadMemStats(&memory)
 	descriptors, _ := os.ReadDir("/proc/self/fd")
-	return usage{runtime.NumGoroutine(), len(descriptors), memory.HeapInuse + memory.StackInuse}
+	return usage{runtime.NumGoroutine(), len(descriptors), memory.HeapInuse + memory.StackInuse, memory.HeapAlloc}
 }
 
 // requireBack waits until the process holds no more than before.

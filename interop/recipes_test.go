@@ -99,3 +99,23 @@ func TestExamplePooled(t *testing.T) {
 	answer, err = psql(t, pgLogin(t, db.addr)+" sslmode=disable", "SELECT 1")
 	require.Error(t, err, "the database itself wants TLS: %s", answer)
 }
+
+// TestExampleDirectory has clients of both ports, and an OpenLDAP that learns who they are.
+func TestExampleDirectory(t *testing.T) {
+	t.Parallel()
+	need(t, "openssl", "slapd")
+	const host = "ldap.example.com"
+	addr, direct, backend := freeAddr(t), freeAddr(t), freeAddr(t)
+	server := startSlapdWith(t, "", "pldap://"+backend)
+	c := startExample(t, "directory", "", map[string]string{":389": addr, ":636": direct, "127.0.0.1:10389": backend}, []string{host}, addr, direct)
+	for i, args := range [][]string{{"-connect", addr, "-starttls", "ldap"}, {"-connect", direct}} {
+		d := startDialogue(t, "openssl", append([]string{
+			"s_client", "-quiet", "-nocommands", "-bind", proxyClient, "-servername", host, "-verify_hostname", host, "-verify_return_error", "-CAfile", c.Root(),
+		}, args...)...)
+		d.write(ldapBind)
+		d.expect(`\A\x30\x0c\x02\x01\x02\x61\x07\x0a\x01\x00\x04\x00\x04\x00`)
+		d.write(ldapUnbind)
+		require.Empty(t, d.end())
+		requireLogged(t, server.LogFile(), fmt.Sprintf(`(?s)(ACCEPT from IP=127\.0\.0\.9:.*){%d}`, i+1))
+	}
+}
