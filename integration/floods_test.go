@@ -2,7 +2,6 @@ package integration_test
 
 import (
 	"crypto/tls"
-	"io"
 	"net"
 	"os"
 	"runtime"
@@ -61,40 +60,6 @@ var floodWords = map[string]floodWord{
 	"xmpp-server": {"<presence/>", " "},
 }
 
-// Ways of a backend to take a flood.
-var listeners = map[string]func(*floodStage, net.Conn) net.Conn{
-	"answers": func(_ *floodStage, conn net.Conn) net.Conn { return conn },
-	"listens": func(s *floodStage, conn net.Conn) net.Conn { return &tiredConn{conn, 3, -1, s.over} },
-	"is deaf": func(s *floodStage, conn net.Conn) net.Conn { return &tiredConn{conn, 3, 3, s.over} },
-}
-
-// A tiredConn says no more after some answers, and does not read after some reads until
-// the test is over.
-type tiredConn struct {
-	net.Conn
-	answers, reads int
-	over           chan struct{}
-}
-
-// Write drops what is too much.
-func (c *tiredConn) Write(p []byte) (int, error) {
-	if c.answers == 0 {
-		return len(p), nil
-	}
-	c.answers--
-	return c.Conn.Write(p)
-}
-
-// Read waits when it has read enough.
-func (c *tiredConn) Read(p []byte) (int, error) {
-	if c.reads == 0 {
-		<-c.over
-		return 0, io.EOF
-	}
-	c.reads--
-	return c.Conn.Read(p)
-}
-
 // A floodStage is a stage with a backend that takes a flood in some way.
 type floodStage struct {
 	*stage
@@ -108,7 +73,8 @@ type floodStage struct {
 // A backendEnd is a connection as the backend's application has it.
 type backendEnd struct {
 	net.Conn
-	raw net.Conn // below TLS, if there is any
+	raw  net.Conn      // below TLS, if there is any
+	used chan struct{} // closed when the client has used the session
 }
 
 // newFloodStage starts a backend, until the end of the test.
@@ -134,8 +100,9 @@ func (s *floodStage) accept() {
 		go func() {
 			defer func() { _ = raw.Close() }()
 			_ = s.serve(raw, s.config, func(conn net.Conn) net.Conn {
-				s.inside <- backendEnd{conn, raw}
-				return listeners[s.how](s, conn)
+				end := backendEnd{conn, raw, make(chan struct{})}
+				s.inside <- end
+				return listeners[s.how](s, end)
 			})
 		}()
 	}
@@ -165,6 +132,7 @@ func (s *floodStage) connect(t testing.TB) *flooded {
 	case <-time.After(patience):
 		require.Fail(t, "nobody has reached the backend", s)
 	}
+	close(f.backend.used)
 	return f
 }
 

@@ -44,17 +44,24 @@ func stuckServer(t testing.TB) string {
 	return ln.Addr().String()
 }
 
-// newRefusing makes a server for a protocol, with an upstream for each refusal.
-func newRefusing(t testing.TB, protocol string) *endToEnd {
+// newRefusing makes a server for a protocol, with an upstream for each refusal that is to have so
+// much time.
+func newRefusing(t testing.TB, protocol, timeout string) *endToEnd {
 	t.Helper()
-	upstreams := map[string]string{"down": freeAddress(t), "stuck": stuckServer(t)}
+	upstreams := map[string]string{}
 	for name, refusal := range refusals {
-		if refusal.script != nil {
+		switch {
+		case timeFor(name) != timeout:
+		case refusal.script != nil:
 			upstreams[name] = newBackend(t, protocol, refusal.script(conversationOf(t, protocol).upstream)).address()
+		case name == "stuck":
+			upstreams[name] = stuckServer(t)
+		default:
+			upstreams[name] = freeAddress(t)
 		}
 	}
 	e := newEndToEnd(t, protocol, upstreams)
-	e.upstreamLines = []string{"negotiation_timeout 1s"}
+	e.upstreamLines = []string{"negotiation_timeout " + timeout}
 	if protocol == "line" {
 		e.upstreamLines = append(e.upstreamLines, "reply GO")
 	}
@@ -67,14 +74,16 @@ func TestPassthroughEndsWhereTheUpstreamRefuses(t *testing.T) {
 	var fronts []*endToEnd
 	var servers strings.Builder
 	for _, p := range passable() {
-		e := newRefusing(t, p.Name)
-		fronts = append(fronts, e)
-		servers.WriteString(e.String())
+		for _, timeout := range []string{"1s", "15s"} {
+			e := newRefusing(t, p.Name, timeout)
+			fronts = append(fronts, e)
+			servers.WriteString(e.String())
+		}
 	}
 	c := startCaddy(t, servers.String())
 	var clients []refusedHandshake
 	for _, e := range fronts {
-		for name := range refusals {
+		for name := range e.upstreams {
 			clients = append(clients, refusedHandshake{e, name})
 		}
 	}
