@@ -44,9 +44,11 @@ type Conn struct {
 	negotiating sync.Mutex
 	negotiated  atomic.Bool
 	plain       plaintext // what the plaintext phase has left; guarded by both locks below
-	outcome     atomic.Pointer[Outcome]
 	patience    patience
 	forClient   *waitingClient // for whom we ask; nil if nobody is to be told
+
+	publishing sync.Mutex
+	outcome    Outcome // that of plain, for Outcome; guarded by publishing
 
 	mark     []byte       // of the sessions of TLS, if there are further connections
 	sessions sessionCache // the session of TLS that those of a client resume

@@ -14,11 +14,8 @@ var distrusts = []tls.AlertError{42, 43, 44, 45, 46, 48}
 // asDistrust adds ErrDistrusted to an error of crypto/tls that is such an alert. In TLS 1.3 it
 // may come when the handshake is over for us.
 func asDistrust(err error) error {
-	if err == nil {
-		return nil
-	}
-	var remote *net.OpError
-	if !errors.As(err, &remote) || remote.Op != "remote error" {
+	remote, ok := errors.AsType[*net.OpError](err)
+	if !ok || remote.Op != "remote error" {
 		return err
 	}
 	for _, alert := range distrusts {
@@ -74,8 +71,10 @@ func (w *alertWatch) ends() {
 
 // explain puts the alert in front of an error of crypto/tls that does not know it.
 func (w *alertWatch) explain(err error) error {
-	var local *net.OpError
-	if w.alert == 0 || !errors.As(err, &local) || local.Op != "local error" {
+	if w.alert == 0 {
+		return err
+	}
+	if local, ok := errors.AsType[*net.OpError](err); !ok || local.Op != "local error" {
 		return err
 	}
 	return &net.OpError{Op: "remote error", Err: w.alert}

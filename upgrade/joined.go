@@ -25,8 +25,8 @@ type Joined struct {
 
 	conn    *Conn
 	account *Account
+	filter  dialogue.Filter
 	data    *dataService // nil if the protocol has no further connections
-	reply   func(why error) []byte
 
 	pretends bool // as PretendTLS says
 
@@ -37,7 +37,7 @@ type Joined struct {
 	writing sync.Mutex // one writer to the client at a time
 
 	mu          sync.Mutex // guards what follows
-	x           *dialogue.Exchange
+	x           dialogue.Exchange
 	limits      readLimits
 	clientErr   error         // what the client ended with while its bytes were held
 	endedAs     error         // why we ended the session, if we did
@@ -46,7 +46,7 @@ type Joined struct {
 	waking      bool          // and is being woken
 	upgrading   bool          // the handshake has deadlines of its own
 	over        bool          // somebody has closed the connection
-	wake        chan struct{} // wakes a Read that waits for the backend
+	wake        chan struct{} // wakes a Read that waits for the backend; nil until one does
 	backendSaid time.Time     // when the backend has said something last
 	stalled     time.Time     // since when there is no room for the client's bytes, or zero
 	begun       time.Time     // when the client was joined
@@ -123,9 +123,9 @@ func join(c *Conn, s dialogue.Situation) *Joined {
 }
 
 func newJoined(c *Conn, filter dialogue.Filter) *Joined {
-	j := &Joined{conn: c, account: new(Account), wake: make(chan struct{}, 1), begun: time.Now()}
-	j.reply = errorReply(c, filter)
-	j.x = dialogue.NewExchange(filter, j.reply, c.config.warn)
+	j := &Joined{conn: c, account: new(Account), filter: filter, begun: time.Now()}
+	c.options() // made here, since last words may be asked for from several goroutines
+	j.x.Begin(filter, (*host)(j))
 	if j.data = newDataService(c, j.account); j.data != nil && filter != nil {
 		j.x.LendData(j.data)
 	}
@@ -141,21 +141,6 @@ func newJoined(c *Conn, filter dialogue.Filter) *Joined {
 	}
 	j.applyLimits()
 	return j
-}
-
-// errorReply words the end of a session. A filter may have words of its own.
-func errorReply(c *Conn, filter dialogue.Filter) func(error) []byte {
-	options := c.options()
-	if f, ok := filter.(interface{ ErrorReply(why error) []byte }); ok {
-		return f.ErrorReply
-	}
-	rawTLS := c.config.Passthrough && !c.Outcome().Cleartext // in which plaintext has no place any more
-	if c.proto.ErrorReply == nil || c.proto.Tunnel || rawTLS {
-		return func(error) []byte { return nil }
-	}
-	return func(why error) []byte {
-		return c.proto.ErrorReply(dialogue.NewSession(c.proto, options, nil, nil, false), why)
-	}
 }
 
 // Conn is the client's connection. It is for looking at, such as at Conn.Outcome and at

@@ -54,6 +54,7 @@ func (j *Joined) step(p []byte) (n int, err error, done bool) {
 	direct := j.readDirect.Load()
 	reading := !done && !upgrading && room > 0 && !direct
 	j.beginReading(reading)
+	j.beWakeable(!done && !direct && !reading)
 	j.mu.Unlock()
 	if ferr := j.flush(); ferr != nil && n == 0 {
 		return 0, ferr, true
@@ -104,6 +105,14 @@ func (j *Joined) beginReading(reading bool) {
 	}
 	if reading {
 		j.stalled = time.Time{}
+	}
+}
+
+// beWakeable lets a Read be woken from now on, if it is to wait for the backend. The caller holds
+// mu: no wake-up is missed when that is let go.
+func (j *Joined) beWakeable(waits bool) {
+	if waits && j.wake == nil {
+		j.wake = make(chan struct{}, 1)
 	}
 }
 
@@ -174,7 +183,7 @@ func (j *Joined) stalledUntil() time.Time {
 // of the client's, or the client has ended.
 func (j *Joined) awaitBackend() (n int, err error, done bool) {
 	j.mu.Lock()
-	until := j.stalledUntil()
+	wake, until := j.wake, j.stalledUntil()
 	if limit := j.limits.earliest(); !limit.IsZero() && limit.Before(until) {
 		until = limit
 	}
@@ -182,7 +191,7 @@ func (j *Joined) awaitBackend() (n int, err error, done bool) {
 	timer := time.NewTimer(time.Until(until))
 	defer timer.Stop()
 	select {
-	case <-j.wake:
+	case <-wake:
 		return 0, nil, false
 	case <-timer.C:
 	}

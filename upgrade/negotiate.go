@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
@@ -82,16 +81,16 @@ type plaintext struct {
 
 // Outcome returns how the plaintext phase ended. Before its end it is the zero value.
 func (c *Conn) Outcome() Outcome {
-	if o := c.outcome.Load(); o != nil {
-		return *o
-	}
-	return Outcome{}
+	c.publishing.Lock()
+	defer c.publishing.Unlock()
+	return c.outcome
 }
 
 // publishOutcome lets Outcome see what has been learnt; the caller holds both locks.
 func (c *Conn) publishOutcome() {
-	outcome := c.plain.outcome
-	c.outcome.Store(&outcome)
+	c.publishing.Lock()
+	defer c.publishing.Unlock()
+	c.outcome = c.plain.outcome
 }
 
 // Negotiate plays the plaintext phase of the connection's protocol and then does
@@ -109,21 +108,27 @@ func (c *Conn) Negotiate(ctx context.Context) error {
 	if c.negotiated.Load() {
 		return nil
 	}
-	if err := c.playPlaintext(ctx); err != nil {
+	watch := c.interruptWith(ctx)
+	defer watch.stop()
+	if err := c.playPlaintext(ctx, watch); err != nil {
 		return err
 	}
-	if c.plain.outcome.Cleartext || c.config.Passthrough || c.leftToFilter() {
+	if !c.entersTLS() {
 		c.negotiated.Store(true)
 		return nil
 	}
-	return c.StartTLS(ctx)
+	return c.startTLS(ctx, watch, nil, nil)
+}
+
+// entersTLS reports whether the handshake comes behind the plaintext phase, and is ours.
+func (c *Conn) entersTLS() bool {
+	return !c.plain.outcome.Cleartext && !c.config.Passthrough && !c.leftToFilter()
 }
 
 // playPlaintext plays the plaintext phase, and leaves the connection with the go-ahead
-// exchanged.
-func (c *Conn) playPlaintext(ctx context.Context) error {
-	stop := c.interruptWith(ctx)
-	defer stop()
+// exchanged. If the handshake comes next, watch goes on, and so does the deadline, until the
+// handshake sets its own.
+func (c *Conn) playPlaintext(ctx context.Context, watch *interruption) error {
 	c.readMu.Lock()
 	defer c.readMu.Unlock()
 	c.writeMu.Lock()
@@ -131,14 +136,18 @@ func (c *Conn) playPlaintext(ctx context.Context) error {
 	if err := c.Err(); err != nil {
 		return err
 	}
-	in := &plainReader{Conn: &c.raw, ctx: ctx, idle: c.config.Limits.Idle}
-	s := dialogue.NewSession(c.proto, c.options(), in, &c.raw, c.client)
+	n := c.beginNegotiation(ctx)
+	defer n.end()
+	s := &n.session
 	defer c.forClient.hear(ctx, s)()
 	begun := time.Now()
-	err := interrupted(ctx, c.negotiate(s, in))
+	err := interrupted(ctx, c.negotiate(s, &n.in))
 	c.plain.outcome.NegotiationTime = time.Since(begun)
 	c.publishOutcome()
-	if (err == nil || ctx.Err() != nil) && !stop() && err == nil { // after stop, nothing cuts last words short
+	if err == nil && c.entersTLS() {
+		return nil
+	}
+	if (err == nil || ctx.Err() != nil) && !watch.stop() && err == nil { // after stop, nothing cuts last words short
 		err = context.Cause(ctx)
 	}
 	if err == nil {
@@ -149,43 +158,6 @@ func (c *Conn) playPlaintext(ctx context.Context) error {
 		c.spoil(withLimit(s, err))
 	}
 	return c.Err()
-}
-
-// interruptWith has the end of ctx interrupt whatever waits for the connection below. stop ends
-// that, and reports whether ctx has interrupted nothing. When stop has returned, an
-// interruption does not come any more. It may be called more than once.
-func (c *Conn) interruptWith(ctx context.Context) (stop func() bool) {
-	if ctx.Done() == nil {
-		return func() bool { return true }
-	}
-	i := &interruption{conn: c}
-	i.running.Add(1)
-	i.end = context.AfterFunc(ctx, i.interrupt)
-	return i.stop
-}
-
-// An interruption is one that interruptWith prepares.
-type interruption struct {
-	conn    *Conn
-	end     func() bool
-	running sync.WaitGroup // until it has come
-
-	once  sync.Once
-	clean bool // it has not come, and will not
-}
-
-func (i *interruption) interrupt() {
-	_ = i.conn.raw.SetDeadline(longAgo)
-	i.running.Done()
-}
-
-func (i *interruption) stop() bool {
-	i.once.Do(func() {
-		if i.clean = i.end(); !i.clean {
-			i.running.Wait()
-		}
-	})
-	return i.clean
 }
 
 // learn keeps what a session has found out.

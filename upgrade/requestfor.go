@@ -45,11 +45,11 @@ func (w *waitingClient) hear(ctx context.Context, s *dialogue.Session) (done fun
 	}
 	s.For(w.session)
 	w.in.ctx, w.in.idle = ctx, w.conn.config.Limits.Idle
-	stop := w.conn.interruptWith(ctx)
+	watch := w.conn.interruptWith(ctx)
 	_ = w.in.begin(time.Now().Add(w.conn.config.negotiationTimeout())) // or the first read fails
 	return func() {
 		w.conn.raw.Unread(w.session.Result().Unread)
-		if stop() {
+		if watch.stop() {
 			_ = w.conn.raw.SetDeadline(time.Time{})
 		}
 		w.in.ctx, w.in.idle = context.WithoutCancel(ctx), 0

@@ -25,13 +25,15 @@ import (
 // had come over TLS: a server takes them for the beginning of a ClientHello if
 // they look like one, all else is ErrPipelined. After an error the connection is
 // of no further use, and not a byte in plaintext follows.
-func (c *Conn) StartTLS(ctx context.Context) error { return c.startTLS(ctx, nil, nil) }
+func (c *Conn) StartTLS(ctx context.Context) error {
+	watch := c.interruptWith(ctx)
+	defer watch.stop()
+	return c.startTLS(ctx, watch, nil, nil)
+}
 
 // startTLS is StartTLS with what has been read from the connection elsewhere, and
 // with the go-ahead to send if all is well.
-func (c *Conn) startTLS(ctx context.Context, read, goAhead []byte) error {
-	stop := c.interruptWith(ctx)
-	defer stop()
+func (c *Conn) startTLS(ctx context.Context, watch *interruption, read, goAhead []byte) error {
 	c.readMu.Lock()
 	defer c.readMu.Unlock()
 	c.writeMu.Lock()
@@ -47,7 +49,7 @@ func (c *Conn) startTLS(ctx context.Context, read, goAhead []byte) error {
 	early, err := c.boundary(goAhead)
 	if err == nil {
 		begun := time.Now()
-		err = interrupted(ctx, c.handshake(ctx, stop, early))
+		err = interrupted(ctx, c.handshake(ctx, watch, early))
 		c.plain.outcome.HandshakeTime = time.Since(begun)
 		c.publishOutcome()
 	}
@@ -81,8 +83,8 @@ func (c *Conn) boundary(goAhead []byte) (early []byte, err error) {
 }
 
 // handshake runs with both locks held. The context's end reaches it through the
-// deadline that stop guards, so no goroutine has to watch it.
-func (c *Conn) handshake(ctx context.Context, stop func() bool, early []byte) error {
+// deadline that watch guards, so no goroutine has to watch it.
+func (c *Conn) handshake(ctx context.Context, watch *interruption, early []byte) error {
 	config, err := c.tlsConfig()
 	if err != nil {
 		return err
@@ -109,7 +111,7 @@ func (c *Conn) handshake(ctx context.Context, stop func() bool, early []byte) er
 	if err := packets.end(); err != nil {
 		return handshakeError(err)
 	}
-	if !stop() && ctx.Err() != nil {
+	if !watch.stop() && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if direct && t.ConnectionState().NegotiatedProtocol == "" {

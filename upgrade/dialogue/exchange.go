@@ -32,10 +32,9 @@ type ClientEnder interface {
 // arrived and bytes to pass on, and a few verbs. It does no I/O and has no locks; whoever
 // drives it has both.
 type Exchange struct {
-	filter     Filter
-	errorReply func(why error) []byte
-	warn       func(string)
-	data       DataService // nil if there is none
+	filter Filter
+	host   Host
+	data   DataService // nil if there is none
 
 	fromClient, fromBackend lane
 
@@ -60,17 +59,42 @@ type Exchange struct {
 // An upgradeRequest is a filter's wish to begin TLS with the client.
 type upgradeRequest struct{ goAhead []byte }
 
-// NewExchange makes an Exchange around a filter, and starts it. errorReply words the end
-// of a session, and warn is told what an administrator should change.
-func NewExchange(filter Filter, errorReply func(why error) []byte, warn func(string)) *Exchange {
-	x := &Exchange{filter: filter, errorReply: errorReply, warn: warn}
+// A Host is whoever drives an Exchange.
+type Host interface {
+	// LastWords are what a client is told when its session ends for the reason why.
+	LastWords(why error) []byte
+
+	// Warn is told what an administrator should change at the backend.
+	Warn(message string)
+}
+
+// Begin puts a filter into an Exchange that is zero, and starts it. Without a filter, everything
+// passes.
+func (x *Exchange) Begin(filter Filter, host Host) {
+	x.filter, x.host = filter, host
 	if filter == nil {
 		x.detached = true
-		return x
+		return
 	}
 	filter.Start(x)
+}
+
+// NewExchange makes an Exchange that has begun, with functions in place of a Host.
+func NewExchange(filter Filter, lastWords func(why error) []byte, warn func(string)) *Exchange {
+	x := new(Exchange)
+	x.Begin(filter, hostFuncs{lastWords, warn})
 	return x
 }
+
+// hostFuncs is a Host of functions.
+type hostFuncs struct {
+	lastWords func(why error) []byte
+	warn      func(string)
+}
+
+func (h hostFuncs) LastWords(why error) []byte { return h.lastWords(why) }
+
+func (h hostFuncs) Warn(message string) { h.warn(message) }
 
 // ToBackend passes bytes on to the backend, also while the client's are held.
 func (x *Exchange) ToBackend(p []byte) { x.fromClient.pass(p) }
@@ -127,7 +151,7 @@ func (x *Exchange) CloseFor(why error) {
 	if !x.closed {
 		x.why = why
 	}
-	x.Close(x.errorReply(why))
+	x.Close(x.host.LastWords(why))
 }
 
 // Upgrade begins TLS with a client in plaintext, behind the bytes that FromClient consumes
@@ -156,7 +180,7 @@ func (x *Exchange) Refused() { x.refused = true }
 func (x *Exchange) BackendRefused() bool { return x.refused || errors.Is(x.why, ErrBackend) }
 
 // Warn passes on what an administrator should change at the backend.
-func (x *Exchange) Warn(message string) { x.warn(message) }
+func (x *Exchange) Warn(message string) { x.host.Warn(message) }
 
 // ClientSays feeds the filter with what the client has said, behind what is left of
 // earlier, and fills out with what is to be delivered to the backend. said and out may be

@@ -11,7 +11,11 @@ func CRLF(lines []string) []byte {
 	for _, line := range lines {
 		size += len(line) + len("\r\n")
 	}
-	p := make([]byte, 0, size)
+	return appendCRLF(make([]byte, 0, size), lines)
+}
+
+// appendCRLF appends lines to p.
+func appendCRLF(p []byte, lines []string) []byte {
 	for _, line := range lines {
 		p = append(append(p, line...), "\r\n"...)
 	}

@@ -41,6 +41,8 @@ type Session struct {
 
 	last          []byte // the command that was read last
 	lastLine      []byte // room for it, where it is a line
+	reply         []byte // room for what Reply sends
+	granted       []byte // and for what GoAhead leaves
 	kept          []byte // what Keep keeps
 	introduction  []byte // what a client that stays in plaintext has established
 	cleartext     bool   // the client does
@@ -55,7 +57,30 @@ type Session struct {
 // Buffered that returns how many octets have been read ahead. client means that we play
 // the client.
 func NewSession(proto *Protocol, opts *Options, in io.Reader, out io.Writer, client bool) *Session {
-	return &Session{in: in, out: out, client: client, opts: opts, limits: opts.Limits.ForProtocol(proto)}
+	s := new(Session)
+	s.Begin(proto, opts, in, out, client)
+	return s
+}
+
+// Begin is NewSession for a Session that is zero, or that End has left.
+func (s *Session) Begin(proto *Protocol, opts *Options, in io.Reader, out io.Writer, client bool) {
+	s.in, s.out, s.client, s.opts, s.limits = in, out, client, opts, opts.Limits.ForProtocol(proto)
+}
+
+// End forgets everything, and keeps empty buffers of an ordinary size for the next Begin. What
+// Result has as unread and as go-ahead is void then.
+func (s *Session) End() {
+	*s = Session{room: emptied(s.room), lastLine: emptied(s.lastLine), reply: emptied(s.reply), granted: emptied(s.granted)}
+}
+
+// emptied overwrites what a buffer has, which may be a password.
+func emptied(buf []byte) []byte {
+	buf = buf[:cap(buf)]
+	clear(buf)
+	if len(buf) > mostRoom {
+		return nil
+	}
+	return buf[:0]
 }
 
 // For has a client's role hear the client for whom it asks.

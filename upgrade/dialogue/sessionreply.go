@@ -3,17 +3,23 @@ package dialogue
 import "strings"
 
 // Reply sends lines, each ended with CRLF, in one write.
-func (s *Session) Reply(lines ...string) error { return s.Send(CRLF(lines)) }
+func (s *Session) Reply(lines ...string) error { return s.Send(s.lines(lines)) }
 
 // Refuse is Reply for a command that is refused. The session ends with
 // ErrTooMany when there have been too many of them.
-func (s *Session) Refuse(lines ...string) error { return s.SendRefusal(CRLF(lines)) }
+func (s *Session) Refuse(lines ...string) error { return s.SendRefusal(s.lines(lines)) }
+
+// lines is CRLF for what is sent at once.
+func (s *Session) lines(lines []string) []byte {
+	s.reply = appendCRLF(s.reply[:0], lines)
+	return s.reply
+}
 
 // NeedsBackend is Refuse for a command that only the backend can answer. If clients may
 // stay in plaintext, and may authenticate so where the command does, it is the end of the
 // negotiation instead: the backend gets the command.
 func (s *Session) NeedsBackend(auth bool, lines ...string) error {
-	return s.SendNeedsBackend(auth, CRLF(lines))
+	return s.SendNeedsBackend(auth, s.lines(lines))
 }
 
 // SendNeedsBackend is NeedsBackend for protocols that are not made of lines.
@@ -83,7 +89,10 @@ func (s *Session) Granted() bool { return s.goAhead != nil }
 
 // GoAhead leaves lines as the reply after which TLS starts. They are sent once
 // it is sure that the client waits for them.
-func (s *Session) GoAhead(lines ...string) error { return s.SendGoAhead(CRLF(lines)) }
+func (s *Session) GoAhead(lines ...string) error {
+	s.granted = appendCRLF(s.granted[:0], lines)
+	return s.SendGoAhead(s.granted)
+}
 
 // AnswerInside leaves what is said first inside TLS, in answer to what the client has asked
 // in plaintext.
