@@ -137,7 +137,7 @@ func (f *filter) logIn(x *dialogue.Exchange, b []byte, size int) int {
 	if len(b) < end {
 		return 0
 	}
-	payload := bytes.Clone(b[headSize:end])
+	payload := b[headSize:end]
 	l, ok := parseLogin(payload, f.capabilities)
 	if !ok || f.upgraded && l.capabilities&offersTLS != 0 {
 		x.CloseFor(dialogue.ErrMalformed)
@@ -150,7 +150,7 @@ func (f *filter) logIn(x *dialogue.Exchange, b []byte, size int) int {
 	}
 	setTLS(payload, f.upgraded)
 	if f.upgraded && l.wantsKey() && size == len(payload) {
-		f.waiting = payload
+		f.waiting = bytes.Clone(payload)
 		f.client++
 		f.askForEncrypted(x)
 		return end
@@ -159,11 +159,12 @@ func (f *filter) logIn(x *dialogue.Exchange, b []byte, size int) int {
 	if l.plugin == sha256Password && f.translates(x) && hasPassword(l.auth) {
 		asking := l.withAuth(payload, []byte{sha256WantsKey})
 		f.secret.keep(l.auth)
-		clear(b[headSize:end])
+		f.stage = key
+		f.toBackend(x, asking, size+len(asking)-len(payload))
 		clear(payload)
-		f.stage, size, payload = key, size+len(asking)-len(payload), asking
+		return end
 	}
-	f.toBackend(x, payload, size)
+	f.renumber(x, b[:end])
 	return end
 }
 
@@ -182,7 +183,7 @@ func (f *filter) answer(x *dialogue.Exchange, b []byte, size int) int {
 	}
 	f.asked = false
 	f.clientRest = int64(headSize + size - n)
-	f.toBackend(x, b[headSize:n], size)
+	f.renumber(x, b[:n])
 	return n
 }
 
@@ -197,15 +198,24 @@ func (f *filter) refusePassword(x *dialogue.Exchange) {
 	x.CloseFor(dialogue.ErrPlaintext)
 }
 
-// toBackend passes on a packet of the client's with the number that it has on the other
-// leg, and of its payload what is there.
+// renumber passes on a packet of the client's, or its beginning, where it lies, with the number
+// that it has on the other leg.
+func (f *filter) renumber(x *dialogue.Exchange, packet []byte) {
+	packet[headSize-1] = f.backend
+	x.ToBackend(packet)
+	f.client, f.backend = f.client+1, f.backend+1
+}
+
+// toBackend passes on a payload, or its beginning, in a packet with the number that it has on
+// the backend's leg.
 func (f *filter) toBackend(x *dialogue.Exchange, payload []byte, size int) {
 	x.ToBackend(packetHead(size, f.backend))
 	x.ToBackend(payload)
 	f.client, f.backend = f.client+1, f.backend+1
 }
 
-// toClient is toBackend the other way.
+// toClient is toBackend the other way. What a backend says is in the buffer of whoever writes
+// it, in which nothing may be changed.
 func (f *filter) toClient(x *dialogue.Exchange, payload []byte, size int) {
 	x.ToClient(packetHead(size, f.client))
 	x.ToClient(payload)
