@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -41,7 +42,7 @@ default_pass = secret
 
 // startRabbitMQ runs a RabbitMQ without TLS, with AMQP 1.0 if it has the plugin for it. The nodes of Erlang find each other by
 // epmd, which is one of its own, or RabbitMQ would leave one behind.
-func startRabbitMQ(t testing.TB, plugins string) (addr string) {
+func startRabbitMQ(t testing.TB, plugins string, settings ...string) (addr string, server *process) {
 	t.Helper()
 	const program = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 	need(t, program, "epmd")
@@ -56,11 +57,11 @@ func startRabbitMQ(t testing.TB, plugins string) (addr string) {
 		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1}",
 		"RABBITMQ_MNESIA_BASE="+filepath.Join(dir, "mnesia"), "RABBITMQ_LOGS=-", "RABBITMQ_CONF_ENV_FILE=/dev/null",
 		"RABBITMQ_ENABLED_PLUGINS_FILE="+writeFile(t, dir, "plugins", plugins+".\n"),
-		"RABBITMQ_CONFIG_FILE="+writeFile(t, dir, "rabbitmq.conf", fmt.Sprintf(rabbitSettings, addr)),
+		"RABBITMQ_CONFIG_FILE="+writeFile(t, dir, "rabbitmq.conf", fmt.Sprintf(rabbitSettings, addr)+strings.Join(settings, "\n")),
 	)
-	startCmd(t, cmd)
+	server = startCmd(t, cmd)
 	waitTCP(t, addr)
-	return addr
+	return addr, server
 }
 
 // requireAMQPExchanges has the client with the TLS layer send and receive all its messages.
@@ -74,7 +75,7 @@ func requireAMQPExchanges(t testing.TB, addr, root string) {
 // Clients with the TLS layer, with TLS from the first byte, and in plaintext, in front of and behind Caddy.
 func TestAMQP(t *testing.T) {
 	t.Parallel()
-	rabbit := startRabbitMQ(t, "[rabbitmq_amqp1_0]")
+	rabbit, _ := startRabbitMQ(t, "[rabbitmq_amqp1_0]")
 	requireAMQPExchanges(t, rabbit, "")
 	f := startFront(t, "amqp", []string{amqpHost, "localhost"}, rabbit, "implicit_tls")
 	optional := startFront(t, "amqp", []string{amqpHost}, rabbit, "policy optional", "allow_plaintext_auth")

@@ -20,6 +20,12 @@ var globalBlock = regexp.MustCompile(`(?m)^\{\n`)
 // listens and dials where the test wants, and with further global options.
 func startExample(t testing.TB, name, global string, words map[string]string, hosts []string, addrs ...string) *caddyServer {
 	t.Helper()
+	return startCaddyfile(t, exampleConfig(t, name, global, words), hosts, addrs...)
+}
+
+// exampleConfig is the Caddyfile of startExample.
+func exampleConfig(t testing.TB, name, global string, words map[string]string) func(storage string) string {
+	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "examples", name, "Caddyfile"))
 	require.NoError(t, err)
 	config := string(text)
@@ -28,9 +34,9 @@ func startExample(t testing.TB, name, global string, words map[string]string, ho
 		require.Regexp(t, whole, config)
 		config = whole.ReplaceAllString(config, "${1}"+word+"${2}")
 	}
-	return startCaddyfile(t, func(storage string) string {
+	return func(storage string) string {
 		return globalBlock.ReplaceAllLiteralString(config, "{\n"+testOptions(storage)+"\n"+global+"\n")
-	}, hosts, addrs...)
+	}
 }
 
 // TestExamplePublicMX has a sender with TLS and one without. It announces what Postfix does.
