@@ -126,7 +126,11 @@ func runCaddy(t testing.TB, program, storage string, args ...string) *caddyServe
 	cmd := exec.Command(program, append([]string{"run"}, args...)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
-	return &caddyServer{process: startCmd(t, cmd), storage: storage}
+	c := &caddyServer{process: startCmd(t, cmd), storage: storage}
+	t.Cleanup(func() {
+		require.NotContains(t, c.Log(), "installing root certificate", "a test must not change whom this machine trusts")
+	})
+	return c
 }
 
 // await returns when the addresses accept connections and the hosts have their

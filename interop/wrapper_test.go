@@ -80,7 +80,7 @@ func TestListenerWrapper(t *testing.T) {
 // upgradingSite is a web server of Caddy's in plaintext, whose clients upgrade.
 const upgradingSite = `{
 	%[1]s
-	auto_https off
+	auto_https disable_redirects
 	servers 127.0.0.1:%[2]s {
 		listener_wrappers {
 			layer4 {
