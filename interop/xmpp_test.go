@@ -35,7 +35,8 @@ func startProsody(t testing.TB, tls string) string {
 	return addr
 }
 
-// startProsodyWith runs an XMPP server with settings that override those in front.
+// startProsodyWith runs an XMPP server with settings that override those in front. In them 15222,
+// as in the example, stands for the port.
 func startProsodyWith(t testing.TB, settings string) (addr string, p *process) {
 	t.Helper()
 	need(t, "prosody")
@@ -43,7 +44,7 @@ func startProsodyWith(t testing.TB, settings string) (addr string, p *process) {
 	addr = freeAddr(t)
 	writeFile(t, dir, "data/xmpp%2eexample%2ecom/accounts/"+xmppUser+".dat",
 		fmt.Sprintf("return { [\"password\"] = %q }\n", xmppPassword))
-	config := writeFile(t, dir, "prosody.cfg.lua", fmt.Sprintf(prosodyConf, dir, port(t, addr), settings, xmppHost))
+	config := writeFile(t, dir, "prosody.cfg.lua", fmt.Sprintf(prosodyConf, dir, port(t, addr), strings.ReplaceAll(settings, "15222", port(t, addr)), xmppHost))
 	p = startProcess(t, "prosody", "--config", config, "-F")
 	waitTCP(t, addr)
 	return addr, p

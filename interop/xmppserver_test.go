@@ -54,11 +54,13 @@ func domainOf(n int) string {
 	return fmt.Sprintf("127.%d.%d.%d", 10+pid%200, 1+pid/200%250, n)
 }
 
-// startFederated runs one, with settings that override those in front.
+// startFederated runs one, with settings that override those in front. In them 15222 and 15269, as
+// in the example, stand for the ports.
 func startFederated(t testing.TB, n int, settings string) *federated {
 	t.Helper()
 	need(t, "prosody")
 	f := &federated{domain: domainOf(n), c2s: freeAddr(t), s2s: freeAddr(t)}
+	settings = strings.NewReplacer("15222", port(t, f.c2s), "15269", port(t, f.s2s)).Replace(settings)
 	dir := serverDir(t)
 	writeFile(t, dir, "data/"+strings.ReplaceAll(f.domain, ".", "%2e")+"/accounts/alice.dat", fmt.Sprintf("return { [\"password\"] = %q }\n", xmppPassword))
 	config := writeFile(t, dir, "prosody.cfg.lua", fmt.Sprintf(federatedConf, dir, port(t, f.c2s), port(t, f.s2s), settings, f.domain))
