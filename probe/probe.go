@@ -227,6 +227,8 @@ func (p *prober) hint(r *Report, err error) string {
 		heard = heard || u.From == "server"
 	}
 	switch {
+	case refusesName(err):
+		return "perhaps the server has no certificate for that name: see --server-name"
 	case p.ImplicitTLS && errors.Is(err, upgrade.ErrNotTLS):
 		return "the server speaks plaintext first: try without --implicit"
 	case p.ImplicitTLS && r.Outcome == TimedOut:
@@ -238,4 +240,10 @@ func (p *prober) hint(r *Report, err error) string {
 		return "the server ends the connection before it has said a word: it may not like our address, or expect something in front, such as a PROXY protocol header"
 	}
 	return ""
+}
+
+// refusesName tells of the alerts that a server has for a name without a certificate: the one
+// meant for it, and the one that Go's servers, and so Caddy, send.
+func refusesName(err error) bool {
+	return isAlert(err, alertUnrecognizedName) || isAlert(err, alertInternalError)
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"io"
 	"net"
 	"strings"
@@ -115,6 +116,23 @@ func TestImplicitTLS(t *testing.T) {
 	r = Run(t.Context(), listen(t, "127.0.0.1:0", func(*server, net.Conn) {}).target("localhost", a, nil))
 	require.Equal(t, Failed, r.Outcome)
 	require.Contains(t, r.Hint, "ends the connection before it has said a word")
+}
+
+// A server without a certificate for the name says little more than that something is wrong.
+func TestNoCertificateForTheName(t *testing.T) {
+	a := newAuthority(t)
+	config := &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		return nil, errors.New("no such name")
+	}}
+	for _, implicit := range []bool{false, true} {
+		target := listen(t, "127.0.0.1:0", mail(config, implicit)).target("localhost", a, nil)
+		target.ImplicitTLS = implicit
+		r := Run(t.Context(), target)
+		require.Equal(t, Failed, r.Outcome)
+		require.Contains(t, r.Hint, "no certificate for that name")
+	}
+	require.True(t, refusesName(&net.OpError{Op: "remote error", Err: alertUnrecognizedName}))
+	require.False(t, refusesName(&net.OpError{Op: "remote error", Err: tls.AlertError(40)}))
 }
 
 // Whoever has been asked something is told goodbye, whatever came of it.

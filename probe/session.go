@@ -127,8 +127,12 @@ func (p *prober) quit(conn net.Conn) {
 // maxFarewell bounds what is heard of a server that is taken leave of.
 const maxFarewell = 64 << 10
 
-// alertCertificateRequired is that of RFC 8446 section 6.2.
-const alertCertificateRequired tls.AlertError = 116
+// Alerts of RFC 8446 section 6.2.
+const (
+	alertInternalError       tls.AlertError = 80
+	alertUnrecognizedName    tls.AlertError = 112
+	alertCertificateRequired tls.AlertError = 116
+)
 
 // isAlert reports whether the peer has sent an alert. crypto/tls keeps the number to itself.
 func isAlert(err error, alert tls.AlertError) bool {
