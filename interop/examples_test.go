@@ -39,6 +39,20 @@ func exampleConfig(t testing.TB, name, global string, words map[string]string) f
 	}
 }
 
+// fenced finds the blocks in Markdown that are not of a language.
+var fenced = regexp.MustCompile("(?ms)^```\n(.*?)^```$")
+
+// exampleBlocks are what the README of an example says to set in the server, block by block.
+func exampleBlocks(t testing.TB, name string) (blocks []string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "examples", name, "README.md"))
+	require.NoError(t, err)
+	for _, block := range fenced.FindAllSubmatch(text, -1) {
+		blocks = append(blocks, string(block[1]))
+	}
+	return blocks
+}
+
 // TestExamplePublicMX has a sender with TLS and one without. It announces what Postfix does.
 func TestExamplePublicMX(t *testing.T) {
 	t.Parallel()
