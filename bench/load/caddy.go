@@ -42,7 +42,7 @@ func (l *lab) ways() (targets []*target, routes [][]object) {
 	add(target{name: "caddy-l4 proxy with TLS upstream", talk: clearMail, parts: "ct", moves: raw}, proxyTo(b.implicit, upstreamTLS))
 	add(target{name: "ours, starttls_upstream smtp", talk: clearMail, parts: "ct", moves: raw},
 		object{"handler": "starttls_upstream", "protocol": "smtp", "tls": upstreamTLS}, proxyTo(b.upgraded, nil))
-	add(target{name: "a handler that does nothing", parts: "n", stalled: new(talk)}, object{"handler": "stand_still"})
+	add(target{name: idles, parts: "n", stalled: new(talk)}, object{"handler": "stand_still"})
 	return targets, routes
 }
 
