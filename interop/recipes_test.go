@@ -64,40 +64,97 @@ unix_socket_dir =
 auth_type = scram-sha-256
 auth_file = %[3]s
 pool_mode = transaction
-server_tls_sslmode = disable
 `
+
+// startPgBouncer runs one, with further settings, of which the last counts.
+func startPgBouncer(t testing.TB, addr, database, settings string) {
+	t.Helper()
+	need(t, "pgbouncer")
+	dir := serverDir(t)
+	users := writeFile(t, dir, "userlist.txt", fmt.Sprintf("%q %q\n", pgUser, pgPassword))
+	config := writeFile(t, dir, "pgbouncer.ini", fmt.Sprintf(pgbouncerConf, port(t, database), port(t, addr), users)+settings)
+	var as []string
+	for _, path := range []string{dir, users, config} {
+		as = asPostgresUser(t, path)
+	}
+	command := append(as, "pgbouncer", config)
+	startProcess(t, command[0], command[1:]...)
+	waitTCP(t, addr)
+}
 
 // TestExamplePooled has a client that verifies Caddy, and a database that wants TLS, with a
 // PgBouncer between that has none.
 func TestExamplePooled(t *testing.T) {
 	t.Parallel()
-	need(t, "pgbouncer", "psql")
+	need(t, "psql")
 	ca := newAuthority(t)
 	const provider = "db.provider.example"
 	cert, key := ca.issue(t, provider)
 	require.NoError(t, os.Chmod(key, 0o600))
-	as := asPostgresUser(t, key)
+	asPostgresUser(t, key)
 	db := startPostgresWith(t, "hostssl all all 127.0.0.1/32 scram-sha-256\n", "-c", "ssl=on", "-c", "ssl_cert_file="+cert, "-c", "ssl_key_file="+key)
 	addr, pooled, out := freeAddr(t), freeAddr(t), freeAddr(t)
 	c := startExample(t, "pooled", "", map[string]string{
 		":5432": addr, "127.0.0.1:6432": pooled, "127.0.0.1:5433": out, provider + ":5432": db.addr,
 		"tls_server_name": "tls_trust_pool file " + ca.file + "\n\t\t\t\t\ttls_server_name",
 	}, []string{pgHost}, addr, out)
-	dir := serverDir(t)
-	users := writeFile(t, dir, "userlist.txt", fmt.Sprintf("%q %q\n", pgUser, pgPassword))
-	config := writeFile(t, dir, "pgbouncer.ini", fmt.Sprintf(pgbouncerConf, port(t, out), port(t, pooled), users))
-	asPostgresUser(t, dir)
-	asPostgresUser(t, users)
-	asPostgresUser(t, config)
-	command := append(as, "pgbouncer", config)
-	startProcess(t, command[0], command[1:]...)
-	waitTCP(t, pooled)
+	startPgBouncer(t, pooled, out, "server_tls_sslmode = disable\n")
 	f := &front{caddyServer: c, proto: "postgres", host: pgHost, addr: addr}
 	answer, err := psql(t, f.verified(t), "SELECT current_user, ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
 	require.NoError(t, err, answer)
 	require.Equal(t, pgUser+"|t\n", answer)
 	answer, err = psql(t, pgLogin(t, db.addr)+" sslmode=disable", "SELECT 1")
 	require.Error(t, err, "the database itself wants TLS: %s", answer)
+}
+
+// pgbouncerTLS are the settings of a PgBouncer that has TLS of its own, and demands it of all but Caddy.
+const pgbouncerTLS = `client_tls_sslmode = allow
+client_tls_cert_file = %s
+client_tls_key_file = %s
+auth_type = hba
+auth_hba_file = %s
+`
+
+// TestExamplePooledBeside has clients that come to PgBouncer by Caddy, past it, and through it with their
+// TLS as it is.
+func TestExamplePooledBeside(t *testing.T) {
+	t.Parallel()
+	need(t, "psql", "socat")
+	ca := newAuthority(t)
+	cert, key := ca.issue(t, pgHost)
+	require.NoError(t, os.Chmod(key, 0o600))
+	asPostgresUser(t, key)
+	hba := writeFile(t, serverDir(t), "pgbouncer_hba.conf", "host all all 127.0.0.1/32 scram-sha-256\nhostssl all all 0.0.0.0/0 scram-sha-256\n")
+	addr, through, pooled := freeAddr(t), freeAddr(t), freeAddr(t)
+	startPgBouncer(t, pooled, startPostgres(t).addr, fmt.Sprintf(pgbouncerTLS, cert, key, hba))
+	c := startExample(t, "pooled", "", map[string]string{":5432": addr, "127.0.0.1:6432": pooled, "127.0.0.1:5433": freeAddr(t)}, []string{pgHost}, addr)
+	startCaddy(t, fmt.Sprintf("%s {\nroute {\nstarttls postgres {\npassthrough\n}\nstarttls_upstream postgres {\npassthrough\n}\nproxy %s\n}\n}", through, pooled), nil, through)
+	past := startRelayFrom(t, "127.0.0.9", pooled)
+	for name, test := range map[string]struct{ addr, sslmode, root string }{
+		"TLS ends at Caddy":               {addr, "verify-full", c.Root()},
+		"TLS ends at PgBouncer":           {past, "verify-full", ca.file},
+		"TLS goes through to PgBouncer":   {through, "verify-full", ca.file},
+		"no TLS, and not from Caddy":      {past, "disable", ""},
+		"no TLS at Caddy":                 {addr, "disable", ""},
+		"no TLS, where it would go along": {through, "disable", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			answer, err := psql(t, pgLogin(t, test.addr)+" sslmode="+test.sslmode+" sslrootcert="+test.root, "SELECT current_user")
+			require.Equal(t, test.root != "", err == nil, answer)
+			if err == nil {
+				require.Equal(t, pgUser+"\n", answer)
+			}
+		})
+	}
+}
+
+// startRelayFrom has connections go on from an address of their own.
+func startRelayFrom(t testing.TB, source, target string) (addr string) {
+	t.Helper()
+	addr = freeAddr(t)
+	startProcess(t, "socat", "TCP-LISTEN:"+port(t, addr)+",bind=127.0.0.1,fork,reuseaddr", "TCP:"+target+",bind="+source)
+	waitTCP(t, addr)
+	return addr
 }
 
 // TestExampleDirectory has clients of both ports, and an OpenLDAP that learns who they are.
