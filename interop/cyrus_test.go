@@ -5,21 +5,23 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
 
+// cyrusImapdConf are settings of a test, in front of those of the example's README.
 const cyrusImapdConf = `
 configdirectory: %[1]s/conf
 partition-default: %[1]s/spool
 defaultpartition: default
+sievedir: %[1]s/sieve
 admins: cyrus
-allowplaintext: yes
 sasl_pwcheck_method: auxprop
 sasl_auxprop_plugin: sasldb
 sasl_sasldb_path: %[1]s/sasldb
-sasl_mech_list: PLAIN
 autocreate_quota: 0
 autocreate_post: 1
 servername: mail.example.com
@@ -27,24 +29,23 @@ proc_path: %[1]s/run/proc
 mboxname_lockpath: %[1]s/run/lock
 idlesocket: %[1]s/run/idle
 cyrus_user: nobody
-`
+%[2]s`
 
-// Its services are those of the example's README.
+// cyrusConf has the services of the example's README.
 const cyrusConf = `
 START {
-  recover cmd="%[1]s/ctl_cyrusdb -C %[2]s -r"
+  recover cmd="ctl_cyrusdb -r"
 }
-SERVICES {
-  imap cmd="%[1]s/imapd -C %[2]s -U 30" listen="%[3]s" prefork=0
-  pop3 cmd="%[1]s/pop3d -C %[2]s -U 30" listen="%[4]s" prefork=0
-  sieve cmd="%[1]s/timsieved -C %[2]s" listen="%[5]s" prefork=0
-}
+%s
 EVENTS {
 }
 `
 
-// A cyrus is a Cyrus IMAP with one user, without TLS.
-type cyrus struct{ imap, pop3, sieve string }
+// A cyrus is a Cyrus IMAP with one user, without TLS. other is where it takes no passwords.
+type cyrus struct{ imap, pop3, sieve, other string }
+
+// cyrusCommand finds what Cyrus is to run, whose programs and settings are in no place of the system's.
+var cyrusCommand = regexp.MustCompile(`cmd="(\w+)`)
 
 func startCyrus(t testing.TB) (c cyrus) {
 	t.Helper()
@@ -55,28 +56,34 @@ func startCyrus(t testing.TB) (c cyrus) {
 	}
 	needRoot(t)
 	dir := serverDir(t)
-	c = cyrus{freeAddr(t), freeAddr(t), freeAddr(t)}
-	for _, name := range []string{"conf", "spool", "run"} {
+	c = cyrus{freeAddr(t), freeAddr(t), freeAddr(t), freeAddr(t)}
+	for _, name := range []string{"conf", "spool", "run", "sieve"} {
 		require.NoError(t, os.Mkdir(filepath.Join(dir, name), 0o755))
 	}
-	settings := writeFile(t, dir, "imapd.conf", fmt.Sprintf(cyrusImapdConf, dir))
-	services := writeFile(t, dir, "cyrus.conf", fmt.Sprintf(cyrusConf, filepath.Dir(master), settings, c.imap, c.pop3, c.sieve))
+	blocks := exampleBlocks(t, "cyrus")
+	settings := writeFile(t, dir, "imapd.conf", fmt.Sprintf(cyrusImapdConf, dir, blocks[1]))
+	other := fmt.Sprintf("SERVICES {\n  other cmd=\"imapd\" listen=%q prefork=0", c.other) // which the settings do not name
+	moved := strings.NewReplacer("SERVICES {", other, "127.0.0.1:10143", c.imap, "127.0.0.1:10110", c.pop3, "127.0.0.1:14190", c.sieve).Replace(blocks[0])
+	services := writeFile(t, dir, "cyrus.conf", cyrusCommand.ReplaceAllString(fmt.Sprintf(cyrusConf, moved),
+		`cmd="`+filepath.Dir(master)+"/$1 -C "+settings))
 	out, err := run(t, clientTimeout, mailPassword+"\n", filepath.Join(unpacked, "/usr/sbin/saslpasswd2"), "-p", "-c", "-f", filepath.Join(dir, "sasldb"), "-u", mailHost, mailUser)
 	require.NoError(t, err, out)
-	for _, name := range []string{"conf", "spool", "run", "sasldb"} {
+	for _, name := range []string{"conf", "spool", "run", "sieve", "sasldb"} {
 		require.NoError(t, os.Chown(filepath.Join(dir, name), nobodyID, -1))
 	}
 	cmd := exec.Command(master, "-C", settings, "-M", services, "-p", filepath.Join(dir, "pid"), "-D")
 	cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH="+filepath.Join(unpacked, "/usr/lib/x86_64-linux-gnu"))
 	startCmd(t, cmd)
-	waitTCP(t, c.imap)
+	for _, addr := range []string{c.imap, c.pop3, c.sieve, c.other} {
+		waitTCP(t, addr)
+	}
 	return c
 }
 
 // TestExampleCyrus has clients of all three protocols, and with TLS from the start.
 func TestExampleCyrus(t *testing.T) {
 	t.Parallel()
-	need(t, "curl")
+	need(t, "curl", "openssl")
 	server := startCyrus(t)
 	imap, imaps, pop3, pop3s, sieve := freeAddr(t), freeAddr(t), freeAddr(t), freeAddr(t), freeAddr(t)
 	c := startExample(t, "cyrus", "", map[string]string{
@@ -84,8 +91,17 @@ func TestExampleCyrus(t *testing.T) {
 		"127.0.0.1:10143": server.imap, "127.0.0.1:10110": server.pop3, "127.0.0.1:14190": server.sieve,
 	}, []string{mailHost}, imap, imaps, pop3, pop3s, sieve)
 	c.requireReadsBack(t, imap, imaps, pop3, pop3s)
-	f := &front{caddyServer: c, proto: "sieve", host: mailHost, addr: sieve}
-	f.requireUpgrades(t)
+	require.Regexp(t, `"logger":"layer4\.starttls\.access".*127\.0\.0\.9`, c.Log())
+	script := upgraded(t, c, "sieve", sieve, mailHost)
+	script.send(`AUTHENTICATE "PLAIN" "` + plainResponse() + `"`)
+	script.expect(`^OK`)
+	script.send(`PUTSCRIPT "main" {5+}` + "\nkeep;")
+	script.expect(`^OK`)
+	script.send("LISTSCRIPTS")
+	script.expect(`^"main"`)
+	out, err := run(t, clientTimeout, "", "curl", "-sS", "--user", mailUser+":"+mailPassword, "imap://"+server.other+"/INBOX")
+	require.Error(t, err, out)
+	require.Contains(t, out, "Login denied", "a password without TLS")
 }
 
 // requireReadsBack puts a mail into a mailbox, and reads it in all four ways.
@@ -93,7 +109,7 @@ func (c *caddyServer) requireReadsBack(t testing.TB, imap, imaps, pop3, pop3s st
 	t.Helper()
 	mail := writeFile(t, t.TempDir(), "mail", "Subject: hello\r\n\r\nas it was written\r\n")
 	curl := func(url, addr string, args ...string) string {
-		out, err := run(t, clientTimeout, "", "curl", append([]string{"-sS", "--cacert", c.Root(), "--ssl-reqd", "--user", mailUser + ":" + mailPassword,
+		out, err := run(t, clientTimeout, "", "curl", append([]string{"-sS", "--cacert", c.Root(), "--ssl-reqd", "--interface", proxyClient, "--user", mailUser + ":" + mailPassword,
 			"--connect-to", "::" + addr, url}, args...)...)
 		require.NoError(t, err, out)
 		return out

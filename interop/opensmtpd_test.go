@@ -19,7 +19,7 @@ pki mail.internal cert "/etc/cert.pem"
 pki mail.internal key "/etc/key.pem"
 table credentials file:/etc/credentials
 listen on 127.0.0.1 port %s proxy-v2 hostname mail.example.com
-listen on 127.0.0.1 port %s tls-require pki mail.internal auth <credentials> hostname mail.example.com
+listen on 127.0.0.1 port %s proxy-v2 tls-require pki mail.internal auth <credentials> hostname mail.example.com
 action "local" maildir "/home/%%{user.username}/Maildir"
 match from any for domain "example.com" action "local"
 match auth from any for any action "local"
@@ -98,4 +98,6 @@ func TestExampleOpenSMTPD(t *testing.T) {
 		require.Error(t, err, out)
 		require.Contains(t, out, "421 4.7.5 mail.internal TLS with upstream failed")
 	}
+	requireLogged(t, server.LogFile(), `(?s)(smtp connected address=127\.0\.0\.9 .*){5}`)
+	require.NotRegexp(t, `smtp connected address=127\.0\.0\.1 `, server.Log())
 }
