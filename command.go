@@ -54,7 +54,7 @@ The exit status is
   4  if TLS is up, but the certificate does not verify
   5  if the server does not offer the upgrade, or refuses it
   6  if the server is not reached, or the time of --timeout is over
-  7  if the server breaks off, does not keep to the protocol, or fails at TLS
+  7  if the server turns us away or breaks off, breaks the protocol, or fails at TLS
   8  if all is well, but a certificate expires within --warn-days
 `
 
@@ -82,6 +82,7 @@ func setUpProbe(cmd *cobra.Command) {
 	flags.String("cert", "", "PEM file with the client's certificate, for servers that ask for one")
 	flags.String("key", "", "PEM file with its key")
 	flags.String("hello", "", "Our own name, in protocols in which a client tells it (default: localhost)")
+	flags.String("proxy-protocol", "", "Send a PROXY protocol header first, of version v1 or v2, for servers that wait for one")
 	flags.BoolP("ipv4", "4", false, "Connect to IPv4 addresses alone")
 	flags.BoolP("ipv6", "6", false, "Connect to IPv6 addresses alone")
 	flags.Bool("all-addresses", false, "Probe every address of the host, not just the first that answers")

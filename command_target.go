@@ -31,7 +31,7 @@ func newTarget(flags caddycmd.Flags, args []string) (t probe.Target, err error) 
 	}
 	for _, set := range []func(*probe.Target, caddycmd.Flags) error{
 		func(t *probe.Target, flags caddycmd.Flags) error { return setHost(t, flags, args[1:]) },
-		checkTarget, setFamily, setFiles, setResolver,
+		checkTarget, setProxyProtocol, setFamily, setFiles, setResolver,
 	} {
 		if err := set(&t, flags); err != nil {
 			return t, err
@@ -83,6 +83,20 @@ func checkTarget(t *probe.Target, flags caddycmd.Flags) error {
 		return errors.New("--mta-sts and --mta-sts-domain are two policies; give one of them")
 	}
 	return t.Protocol.CheckOptions(t.Options, true)
+}
+
+// setProxyProtocol has the version of the header.
+func setProxyProtocol(t *probe.Target, flags caddycmd.Flags) error {
+	switch version := flags.String("proxy-protocol"); version {
+	case "":
+	case "v1":
+		t.ProxyProtocol = 1
+	case "v2":
+		t.ProxyProtocol = 2
+	default:
+		return fmt.Errorf("--proxy-protocol %q: must be v1 or v2", version)
+	}
+	return nil
 }
 
 // setFamily has addresses of one family, or of both.

@@ -198,7 +198,7 @@ func TestProbeFails(t *testing.T) {
 	}{
 		"not offered":        {saying("220 mx\r\n", "250-mx\r\n250 AUTH PLAIN\r\n"), 5, "not offered", "does not offer", "yes", "S: 250 AUTH PLAIN\n", 3},
 		"refused":            {saying("220 mx\r\n", ehlo, "454 4.7.0 no\r\n"), 5, "refused", "454 4.7.0 no", "yes", "S: 454 4.7.0 no\n", 3},
-		"refused at once":    {saying("554 no\r\n"), 5, "refused", "554 no", "unknown", "S: 554 no\n", 3},
+		"turned away":        {saying("554 no\r\n"), 7, "failed", "554 no", "unknown", "S: 554 no\n", 3},
 		"not the protocol":   {saying("SSH-2.0-OpenSSH\r\n"), 7, "failed", "malformed", "unknown", "S: SSH-2.0-OpenSSH\n", 3},
 		"injects":            {saying("220 mx\r\n", ehlo, "220 go\r\n250 mx\r\n"), 7, "failed", "plaintext", "yes", "S: 250 mx\n", 3},
 		"breaks off":         {hangingUp("220 mx"), 7, "failed", "EOF", "unknown", "S: 220 mx\n", 3},
@@ -287,7 +287,7 @@ func TestProbeUsage(t *testing.T) {
 		"smtp 127.0.0.1:1 --unknown",
 		"sieve 127.0.0.1 --implicit",
 		"imap 127.0.0.1:1 --hello x", "smtp 127.0.0.1:1 --hello a/b",
-		"smtp 127.0.0.1:1 -4 -6",
+		"smtp 127.0.0.1:1 -4 -6", "smtp 127.0.0.1:1 --proxy-protocol v3",
 		"smtp 127.0.0.1:1 --mx example.com", "smtp --mx example.com --server-name x", "imap --mx example.com", "smtp --mx a:b",
 		"smtp 127.0.0.1:1 --resolver a:b:c",
 		"smtp 127.0.0.1:1 --mta-sts " + empty, "smtp 127.0.0.1:1 --mta-sts " + empty + ".missing", "smtp 127.0.0.1:1 --mta-sts-domain a:b",

@@ -12,7 +12,7 @@ import (
 
 // A probeReport is what matters here of what `caddy starttls-probe --json` prints.
 type probeReport struct {
-	Outcome, Error string
+	Outcome, Error, Hint string
 
 	PlaintextLogin string `json:"plaintext_login"`
 	Dialogue       []struct{ From, Text, Hex string }

@@ -26,6 +26,7 @@ type eavesdropper struct {
 	said    []said
 	secrets []string // which are not shown
 	stopped bool
+	heard   bool // the server has said something, be it in TLS
 }
 
 type said struct {
@@ -35,6 +36,7 @@ type said struct {
 
 func (e *eavesdropper) Read(p []byte) (int, error) {
 	n, err := e.Conn.Read(p)
+	e.heard = e.heard || n > 0
 	e.keep(false, p[:n])
 	return n, err
 }

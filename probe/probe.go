@@ -6,13 +6,13 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"time"
+
+	"github.com/pires/go-proxyproto"
 
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
 )
@@ -25,7 +25,7 @@ const (
 	NotOffered  = "not offered" // the server does not offer the upgrade
 	Unreachable = "unreachable" // there was no connection
 	TimedOut    = "timeout"     // there was one, and then no answer in time
-	Failed      = "failed"      // the server broke off, broke the protocol, or failed at TLS
+	Failed      = "failed"      // the server turned us away, broke off, broke the protocol, or failed at TLS
 )
 
 // A Target is the server to probe.
@@ -42,6 +42,10 @@ type Target struct {
 	ImplicitTLS bool             // TLS begins with the first byte: nothing is asked for in plaintext
 	Hello       string           // our own name, in protocols in which a client tells it; default: "localhost"
 	Certificate *tls.Certificate // for a server that asks for one; nil for none
+
+	// The version, 1 or 2, of a PROXY protocol header to send first, with our own address; 0 for
+	// none.
+	ProxyProtocol byte
 
 	Resolver *Resolver     // for names and records; nil for the system's
 	TLSA     bool          // look up TLSA records, and compare the certificates with them
@@ -66,7 +70,7 @@ func Run(ctx context.Context, target Target) *Report {
 		PlaintextLogin: "unknown",
 	}
 	if err := p.reach(ctx, r); err != nil {
-		r.Outcome, r.Error = p.outcome(ctx, err)
+		r.Outcome, r.Error = p.outcome(ctx, r, err)
 		r.Hint = p.hint(r, err)
 	}
 	return r
@@ -110,6 +114,9 @@ func (p *prober) reach(ctx context.Context, r *Report) error {
 		return err
 	}
 	defer func() { _ = raw.Close() }()
+	if err := p.sendHeader(raw); err != nil {
+		return err
+	}
 	conn, err := p.upgrade(ctx, raw, r)
 	if p.Versions && r.Times.Handshake != nil { // also if the server has none that is good
 		defer func() { r.Versions = p.versions(ctx, raw.RemoteAddr().String()) }()
@@ -193,57 +200,18 @@ func dialShare(ctx context.Context, address netip.AddrPort, left int) (net.Conn,
 	return dialer.DialContext(ctx, "tcp", address.String())
 }
 
+// sendHeader sends the PROXY protocol header, if one is asked for. It says that the client is
+// ourselves.
+func (p *prober) sendHeader(raw net.Conn) error {
+	if p.ProxyProtocol == 0 {
+		return nil
+	}
+	_, err := proxyproto.HeaderProxyFromAddrs(p.ProxyProtocol, raw.LocalAddr(), raw.RemoteAddr()).WriteTo(raw)
+	return err
+}
+
 // unreachableError is in front of why there is no connection.
 type unreachableError struct{ error }
 
 // Unwrap returns the reason.
 func (e *unreachableError) Unwrap() error { return e.error }
-
-// outcome sorts what went wrong before TLS was up, and says it.
-func (p *prober) outcome(ctx context.Context, err error) (outcome, text string) {
-	var unreachable *unreachableError
-	switch {
-	case errors.Is(err, upgrade.ErrNotOffered):
-		return NotOffered, err.Error()
-	case errors.Is(err, upgrade.ErrRefused):
-		return Refused, err.Error()
-	case errors.As(err, &unreachable):
-		return Unreachable, err.Error()
-	case isTimeout(err), ctx.Err() != nil:
-		return TimedOut, fmt.Sprintf("no answer within %s", p.Timeout)
-	}
-	return Failed, err.Error()
-}
-
-func isTimeout(err error) bool {
-	return errors.Is(err, upgrade.ErrTimeout) || errors.Is(err, os.ErrDeadlineExceeded) ||
-		errors.Is(err, context.DeadlineExceeded)
-}
-
-// hint says what may be the matter with a server that is of another kind than it was taken for.
-func (p *prober) hint(r *Report, err error) string {
-	heard := false
-	for _, u := range r.Dialogue {
-		heard = heard || u.From == "server"
-	}
-	switch {
-	case refusesName(err):
-		return "perhaps the server has no certificate for that name: see --server-name"
-	case p.ImplicitTLS && errors.Is(err, upgrade.ErrNotTLS):
-		return "the server speaks plaintext first: try without --implicit"
-	case p.ImplicitTLS && r.Outcome == TimedOut:
-		return "perhaps TLS has to be asked for: try without --implicit"
-	case p.ImplicitTLS:
-	case errors.Is(err, upgrade.ErrExpectsTLS), r.Outcome == TimedOut && !heard:
-		return "perhaps TLS from the first byte: try --implicit"
-	case r.Outcome == Failed && !heard && p.Protocol.ServerFirst && r.Times.Negotiate != nil:
-		return "the server ends the connection before it has said a word: it may not like our address, or expect something in front, such as a PROXY protocol header"
-	}
-	return ""
-}
-
-// refusesName tells of the alerts that a server has for a name without a certificate: the one
-// meant for it, and the one that Go's servers, and so Caddy, send.
-func refusesName(err error) bool {
-	return isAlert(err, alertUnrecognizedName) || isAlert(err, alertInternalError)
-}

@@ -58,6 +58,8 @@ type Report struct {
 	CapabilitiesError string `json:"capabilities_error,omitempty"`
 	// Times has the phases that were begun.
 	Times Times `json:"times_ms"`
+
+	heard bool // the server has said something
 }
 
 // An Attempt is one at connecting to an address.

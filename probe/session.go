@@ -58,9 +58,10 @@ func (p *prober) config(r *Report) *upgrade.Config {
 // upgrade does both phases on an open connection.
 func (p *prober) upgrade(ctx context.Context, raw net.Conn, r *Report) (*upgrade.Conn, error) {
 	config := p.config(r)
-	conn := upgrade.Client(raw, config)
+	heard := &eavesdropper{Conn: raw, secrets: p.Protocol.Concealed(p.Options), stopped: p.ImplicitTLS}
+	defer func() { r.heard = heard.heard }()
+	conn := upgrade.Client(heard, config)
 	if !p.ImplicitTLS {
-		heard := &eavesdropper{Conn: raw, secrets: p.Protocol.Concealed(p.Options)}
 		err := timed(&r.Times.Negotiate, func() (err error) {
 			conn, err = upgrade.Request(ctx, heard, p.Protocol, config)
 			return err

@@ -47,6 +47,9 @@ func (p *prober) offer(ctx context.Context, address string, version uint16) (sha
 		return false, err
 	}
 	defer func() { _ = raw.Close() }()
+	if err := p.sendHeader(raw); err != nil {
+		return false, err
+	}
 	config := p.config(new(Report))
 	config.TLS.MinVersion, config.TLS.MaxVersion = version, version
 	config.TLS.CipherSuites = allCipherSuites()
