@@ -12,7 +12,7 @@ import (
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	for _, b := range []*build{&amqpTools, &caddyBuild, &dnsCaddyBuild, &mysqlTools, &mysql2Package, &mysqlJava, &pebbleBuild} {
+	for _, b := range []*build{&amqpTools, &caddyBuild, &dnsCaddyBuild, &gomailTools, &mysqlTools, &mysql2Package, &mysqlJava, &pebbleBuild, &tdsTools} {
 		if b.dir != "" {
 			os.RemoveAll(b.dir)
 		}
