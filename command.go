@@ -97,7 +97,7 @@ func setUpProbe(cmd *cobra.Command) {
 	flags.Bool("json", false, "Print one JSON object (default: text)")
 	flags.Duration("timeout", 10*time.Second, "Time for the whole probe of a server")
 	addOwnFlags(flags, false)
-	cmd.Args = cobra.RangeArgs(1, 2)
+	setUpUsage(cmd, "PROTOCOL HOST[:PORT]", 1, 2)
 	cmd.Example = "  $ caddy starttls-probe smtp mail.example.com:587\n" +
 		"  $ caddy starttls-probe imap mail.example.com --implicit --warn-days 14\n" +
 		"  $ caddy starttls-probe imap 192.0.2.1 --server-name mail.example.com --json\n" +
@@ -107,11 +107,17 @@ func setUpProbe(cmd *cobra.Command) {
 		_ = cmd.MarkFlagFilename(name)
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		run := caddycmd.WrapCommandFuncForCobra(func(flags caddycmd.Flags) (int, error) {
-			return runProbe(cmd.Context(), cmd.OutOrStdout(), flags, args)
-		})
+		flags := caddycmd.Flags{FlagSet: cmd.Flags()}
+		target, err := newTarget(flags, args)
+		if err != nil {
+			return usageError(cmd, err)
+		}
+		status, err := runProbe(cmd.Context(), cmd.OutOrStdout(), target, flags)
+		if err != nil {
+			return err
+		}
 		cmd.SilenceErrors = true // the report says it all
-		return run(cmd, args)
+		return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return status, nil })(cmd, args)
 	}
 }
 
@@ -122,21 +128,14 @@ type writer interface {
 	WriteJSON(out io.Writer) error
 }
 
-func runProbe(ctx context.Context, out io.Writer, flags caddycmd.Flags, args []string) (int, error) {
-	target, err := newTarget(flags, args)
-	if err != nil {
-		return 1, err
-	}
+func runProbe(ctx context.Context, out io.Writer, target probe.Target, flags caddycmd.Flags) (status int, err error) {
 	if domain := flags.String("mta-sts-domain"); domain != "" {
 		fetching, cancel := context.WithTimeout(ctx, target.Timeout)
 		defer cancel()
 		target.Policy = probe.FetchPolicy(fetching, target.Resolver, target.Roots, domain)
 	}
 	found, status := probeAll(ctx, target, flags.String("mx"), flags.Bool("all-addresses"), flags.Bool("insecure"))
-	if err := show(found, out, flags.Bool("json")); err != nil {
-		return 1, err
-	}
-	return status, nil
+	return status, show(found, out, flags.Bool("json"))
 }
 
 // probeAll probes one server, or several, and has the highest of their statuses.

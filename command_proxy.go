@@ -87,7 +87,7 @@ func setUpProxy(cmd *cobra.Command) {
 	flags.BoolP("debug", "v", false, "Enable verbose debug logs")
 	flags.Bool("print-config", false, "Print the Caddyfile of what would run, and run nothing")
 	addOwnFlags(flags, true)
-	cmd.Args = cobra.ExactArgs(1)
+	setUpUsage(cmd, "PROTOCOL", 1, 1)
 	cmd.Example = proxyExamples
 	cmd.ValidArgsFunction = completeProtocol(acceptable)
 	_ = cmd.MarkFlagFilename("upstream-ca")
@@ -95,9 +95,20 @@ func setUpProxy(cmd *cobra.Command) {
 		return []string{upstreamUpgrade, upstreamImplicit}, cobra.ShellCompDirectiveNoFileComp
 	})
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return caddycmd.WrapCommandFuncForCobra(func(flags caddycmd.Flags) (int, error) {
-			return runProxy(cmd.OutOrStdout(), flags, args[0])
-		})(cmd, args)
+		flags := caddycmd.Flags{FlagSet: cmd.Flags()}
+		settings, err := newProxySettings(flags, args[0])
+		if err != nil {
+			return usageError(cmd, err)
+		}
+		config, adapted, err := settings.config()
+		if err != nil {
+			return usageError(cmd, err)
+		}
+		if flags.Bool("print-config") {
+			_, err := io.WriteString(cmd.OutOrStdout(), config)
+			return err
+		}
+		return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return settings.run(adapted) })(cmd, args)
 	}
 }
 
@@ -119,25 +130,13 @@ func completeProtocol(which func(*upgrade.Protocol) bool) cobra.CompletionFunc {
 	}
 }
 
-// runProxy runs what the Caddyfile says that it makes of the flags, and nothing else.
-func runProxy(out io.Writer, flags caddycmd.Flags, protocol string) (int, error) {
-	p, err := newProxySettings(flags, protocol)
-	if err != nil {
-		return caddy.ExitCodeFailedStartup, err
-	}
-	config, adapted, err := p.config()
-	if err != nil {
-		return caddy.ExitCodeFailedStartup, err
-	}
-	if flags.Bool("print-config") {
-		_, err := io.WriteString(out, config)
-		return 0, err
-	}
+// run runs what the Caddyfile of the settings has been adapted to, and nothing else.
+func (p *proxySettings) run(adapted json.RawMessage) (int, error) {
 	caddy.TrapSignals()
 	if err := caddy.Load(adapted, true); err != nil {
 		return caddy.ExitCodeFailedStartup, err
 	}
-	caddy.Log().Info("caddy proxying", zap.String("protocol", protocol),
+	caddy.Log().Info("caddy proxying", zap.String("protocol", p.protocol.Name),
 		zap.Strings("from", p.listen), zap.Strings("hostnames", p.hostnames), zap.Strings("to", p.upstreams))
 	select {} // until a signal ends the process
 }

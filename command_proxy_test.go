@@ -109,7 +109,8 @@ func TestProxyCommandQuotes(t *testing.T) {
 func TestProxyCommandRefuses(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "missing.pem")
 	for args, want := range map[string]string{
-		"":                                    "accepts 1 arg",
+		"":                                    "an argument is missing: PROTOCOL",
+		"smtp a":                              `there is no place for "a" behind PROTOCOL`,
 		"smpt":                                `unknown protocol "smpt"; must be one of: `,
 		"submission":                          `did you mean "smtp"?`,
 		"smtp":                                "--from is required",

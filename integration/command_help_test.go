@@ -88,3 +88,50 @@ func TestCompletion(t *testing.T) {
 		require.True(t, bytes.Contains(script, []byte(want)), want)
 	}
 }
+
+// What is wrong with a command line is one line, for people, that says what to do; none of it is
+// an entry of a log.
+func TestUsageMistakesArePlain(t *testing.T) {
+	for args, want := range map[string]string{
+		"starttls-probe":                              "an argument is missing: PROTOCOL HOST[:PORT]",
+		"starttls-probe smtp":                         "no host to probe",
+		"starttls-probe smtp a b":                     `there is no place for "b" behind PROTOCOL HOST[:PORT]`,
+		"starttls-probe smpt 127.0.0.1":               `unknown protocol "smpt"; must be one of: `,
+		"starttls-probe smtp 127.0.0.1 --secure":      "unknown flag: --secure",
+		"starttls-probe smtp 127.0.0.1:99999":         `unknown port "99999"`,
+		"starttls-probe smtp 127.0.0.1 --timeout 5":   `invalid argument "5" for "--timeout" flag`,
+		"starttls-proxy":                              "an argument is missing: PROTOCOL",
+		"starttls-proxy smtp":                         "--from is required",
+		"starttls-proxy smtp --from localhost:0":      `unknown port "0"`,
+		"starttls-proxy smpt --from a --to b":         `unknown protocol "smpt"; must be one of: `,
+		"starttls-proxy smtp --from a --to b --tls":   "unknown flag: --tls",
+		"starttls-proxy smtp --from a --to b --pause": "flag needs an argument: --pause",
+	} {
+		t.Run(args, func(t *testing.T) {
+			cmd := (&process{instance: newInstance(t)}).command(strings.Fields(args)...)
+			out, err := cmd.Output()
+			var exit *exec.ExitError
+			require.ErrorAs(t, err, &exit)
+			require.Equal(t, 1, exit.ExitCode())
+			require.Empty(t, out)
+			lines := strings.Split(strings.TrimSpace(string(exit.Stderr)), "\n")
+			require.Len(t, lines, 1)
+			require.True(t, strings.HasPrefix(lines[0], "Error: "), lines[0])
+			require.Contains(t, lines[0], want)
+			require.Contains(t, lines[0], "; see 'caddy "+strings.Fields(args)[0]+" --help'")
+		})
+	}
+}
+
+// The help ends where there is more to read, and that is there.
+func TestHelpNamesItsDocument(t *testing.T) {
+	for _, name := range []string{"starttls-probe", "starttls-proxy"} {
+		out := output(t, name, "--help")
+		document := "docs/commands/" + name + ".md"
+		require.True(t, strings.HasSuffix(out, "\nFull documentation is available at:\n"+
+			"https://github.com/l4starttls/caddy-l4-starttls/blob/main/"+document+"\n"), out)
+		require.Equal(t, 1, strings.Count(out, "Full documentation"))
+		require.FileExists(t, filepath.Join("..", document))
+	}
+	require.Contains(t, output(t, "run", "--help"), "https://caddyserver.com/docs/command-line", "Caddy's own has its own")
+}
