@@ -77,7 +77,7 @@ func (p *prober) dane(ctx context.Context, name string, v *verifier) *DANE {
 	if name == "" {
 		return &DANE{Records: []TLSA{}, Problems: []string{"an address has no TLSA records: name the host"}}
 	}
-	d := p.Resolver.lookupTLSA(ctx, name)
+	d := p.Resolver.findTLSA(ctx, name)
 	d.compare(v, v.verifyNamed(v.roots))
 	return d
 }

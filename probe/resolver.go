@@ -85,6 +85,30 @@ func (r *Resolver) lookup(ctx context.Context, name string, kind uint16) (*answe
 	return a, nil
 }
 
+// maxAliases bounds how far aliases of aliases are followed.
+const maxAliases = 8
+
+// unaliased is the name that host is an alias of in the end, as far as DNSSEC validates that; or else host itself. So it is
+// if there are too many aliases, or one of them is not validated.
+func (r *Resolver) unaliased(ctx context.Context, host string) string {
+	target := host
+	for range maxAliases {
+		a, err := r.lookup(ctx, target, dns.TypeCNAME)
+		if err != nil {
+			return host
+		}
+		if len(a.records) == 0 {
+			return target
+		}
+		alias, ok := a.records[0].(*dns.CNAME)
+		if !ok || !a.secure {
+			return host
+		}
+		target = alias.Target
+	}
+	return host
+}
+
 // exchange asks by UDP, and by TCP if there was no room for the reply.
 func exchange(ctx context.Context, server string, query *dns.Msg) (*dns.Msg, error) {
 	var reply *dns.Msg

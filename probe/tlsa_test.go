@@ -136,3 +136,31 @@ func TestDANE(t *testing.T) {
 	require.Empty(t, r.TLSARecord)
 	require.Contains(t, r.DANE.Problems[0], "an address has no TLSA records")
 }
+
+// The records of an alias are below the name that it is one of, if DNSSEC validates that, or else below its own.
+func TestDANEOfAnAlias(t *testing.T) {
+	const aliases = "mx.example.com. CNAME mx.example.net.|mx.example.net. CNAME host.example.org."
+	alias := strings.Split(aliases, "|")
+	at := func(host string) string { return "_25._tcp." + host + ". IN TLSA 3 1 1 " + strings.Repeat("ab", 32) }
+	for name, c := range map[string]struct {
+		records []string
+		secure  bool
+		want    string
+	}{
+		"no alias":             {[]string{at("mx.example.com")}, true, "mx.example.com."},
+		"below the last name":  {append(alias, at("host.example.org"), at("mx.example.com")), true, "host.example.org."},
+		"below its own":        {append(alias, at("mx.example.com")), true, "mx.example.com."},
+		"not in between":       {append(alias, at("mx.example.net")), true, ""},
+		"not validated":        {append(alias, at("host.example.org"), at("mx.example.com")), false, "mx.example.com."},
+		"an alias of itself":   {[]string{"mx.example.com. CNAME mx.example.com.", at("mx.example.com")}, true, "mx.example.com."},
+		"nothing at all there": {alias, true, ""},
+	} {
+		z := &zone{secure: c.secure, records: c.records}
+		d := z.serve(t).findTLSA(t.Context(), "_25._tcp.mx.example.com.")
+		require.Equal(t, c.want != "", len(d.Records) == 1, name)
+		if c.want != "" {
+			require.Equal(t, "_25._tcp."+c.want, d.Name, name)
+		}
+		require.LessOrEqual(t, len(z.questions()), maxAliases+2, name)
+	}
+}
