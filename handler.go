@@ -183,7 +183,8 @@ func (h *Handler) Handle(cx *layer4.Connection, next layer4.Handler) error {
 	if !h.admit(cx, s) {
 		return nil
 	}
-	hello := new(tls.ClientHelloInfo)
+	hello := new(clientHello)
+	s.hello = hello
 	joined, err := upgrade.Join(withHello(s.negotiation, hello), takeOver(cx), h.proto, h.config)
 	s.joined(joined, err)
 	if err != nil {
@@ -195,7 +196,7 @@ func (h *Handler) Handle(cx *layer4.Connection, next layer4.Handler) error {
 }
 
 // note leaves what is known of the client where others look for it.
-func (h *Handler) note(cx *layer4.Connection, s *watched, joined *upgrade.Joined, hello *tls.ClientHelloInfo) {
+func (h *Handler) note(cx *layer4.Connection, s *watched, joined *upgrade.Joined, hello *clientHello) {
 	conn := joined.Conn()
 	switch {
 	case h.proto.EarlyDial && !conn.Outcome().ImplicitTLS:
@@ -232,9 +233,9 @@ func (h *Handler) handOver(cx *layer4.Connection, s *watched, joined *upgrade.Jo
 }
 
 // record leaves on the connection what other modules read of a terminated TLS.
-func (h *Handler) record(cx *layer4.Connection, conn *upgrade.Conn, hello *tls.ClientHelloInfo) {
+func (h *Handler) record(cx *layer4.Connection, conn *upgrade.Conn, hello *clientHello) {
 	state, _ := conn.TLSConnectionState()
-	recordTLS(cx, hello, &state)
+	recordTLS(cx, &hello.ClientHelloInfo, &state)
 	h.setPlaceholders(cx, conn)
 	if h.logger.Core().Enabled(zap.DebugLevel) {
 		h.debug("negotiated upgrade", cx, conn,
@@ -267,7 +268,7 @@ func (h *Handler) logRefusal(cx *layer4.Connection, s *watched, err error) {
 		message = "client quit before TLS"
 	}
 	if entry := h.logger.Check(zap.DebugLevel, message); entry != nil {
-		entry.Write(zap.String("remote", cx.RemoteAddr().String()), zap.String("protocol", h.proto.Name), zap.Error(err))
+		entry.Write(zap.String("remote", cx.RemoteAddr().String()), zap.String("protocol", h.proto.Name), zap.Error(s.hello.explained(err)))
 	}
 }
 

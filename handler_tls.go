@@ -1,7 +1,6 @@
 package l4starttls
 
 import (
-	"context"
 	"crypto/tls"
 	"fmt"
 
@@ -29,6 +28,7 @@ func (h *Handler) provisionTLS(ctx caddy.Context) error {
 	for _, policy := range h.ConnectionPolicies {
 		h.fillPolicy(policy)
 	}
+	byName := goByName(h.ConnectionPolicies)
 	if err := h.ConnectionPolicies.Provision(ctx); err != nil {
 		return fmt.Errorf("setting up connection policies: %w", err)
 	}
@@ -40,7 +40,7 @@ func (h *Handler) provisionTLS(ctx caddy.Context) error {
 		markMissing(policy.TLSConfig)
 	}
 	h.config.TLS = h.ConnectionPolicies.TLSConfig(ctx)
-	captureHello(h.config.TLS)
+	captureHello(h.config.TLS, byName)
 	return nil
 }
 
@@ -84,23 +84,4 @@ func (h *Handler) withoutSNI(hello *tls.ClientHelloInfo, policy *caddytls.Connec
 		return name
 	}
 	return policy.DefaultSNI
-}
-
-// helloKey finds the place for a connection's ClientHello in its context.
-type helloKey struct{}
-
-func withHello(ctx context.Context, hello *tls.ClientHelloInfo) context.Context {
-	return context.WithValue(ctx, helloKey{}, hello)
-}
-
-// captureHello makes a configuration, which all connections share, leave each
-// one's ClientHello in its context.
-func captureHello(config *tls.Config) {
-	choose := config.GetConfigForClient
-	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		if place, ok := hello.Context().Value(helloKey{}).(*tls.ClientHelloInfo); ok {
-			*place = *hello
-		}
-		return choose(hello)
-	}
 }

@@ -36,6 +36,7 @@ var failures = []struct {
 	{"quit", oneOf(upgrade.ErrQuit)},
 	{"plaintext", oneOf(upgrade.ErrPlaintext)},
 	{"no_certificate", oneOf(errNoCertificate)},
+	{"no_policy", oneOf(errNoPolicy)},
 	{"no_alpn", oneOf(upgrade.ErrNoALPN)},
 	{"unverified", isUnverified},
 	{"not_offered", oneOf(upgrade.ErrNotOffered)},

@@ -47,6 +47,8 @@ type watched struct {
 	watch  *watch
 	report report // guarded by mu
 
+	hello *clientHello // of clients
+
 	seat *seat // among the connections of its client, until the negotiation is over
 
 	tally *tally // of a session that is nothing else; only for upstreams
@@ -170,6 +172,7 @@ func (s *watched) fields(err error) []zap.Field {
 // joined notes what has come of a client's negotiation, unless it has yet to come.
 func (s *watched) joined(joined *upgrade.Joined, err error) {
 	conn := joined.Conn()
+	err = s.hello.explained(err)
 	if err != nil || !s.early || conn.Outcome().ImplicitTLS {
 		s.negotiated(conn, err)
 	}
@@ -183,7 +186,7 @@ func (s *watched) joined(joined *upgrade.Joined, err error) {
 
 // handedOver is for when the next handler has returned, with its error.
 func (s *watched) handedOver(joined *upgrade.Joined, err error) {
-	if why := joined.Err(); why != nil {
+	if why := s.hello.explained(joined.Err()); why != nil {
 		s.negotiated(joined.Conn(), why)
 		s.noteMissing(why)
 		s.noteDistrust(why)
@@ -237,8 +240,12 @@ func (s *watched) noteDistrust(err error) {
 	}
 }
 
-// noteMissing is for an administrator whose server has no certificate.
+// noteMissing is for an administrator whose server has no certificate, or none for the name
+// that a client asks for.
 func (s *watched) noteMissing(err error) {
+	if errors.Is(err, errNoPolicy) {
+		s.watch.notices.log(s.watch.logger, zap.InfoLevel, "no connection policy for a client", s.fields(err)...)
+	}
 	if errors.Is(err, errNoCertificate) {
 		s.watch.notices.log(s.watch.logger, zap.WarnLevel, "no certificate to serve a client with", s.fields(err)...)
 	}

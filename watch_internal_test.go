@@ -34,6 +34,7 @@ func TestFailuresHaveNames(t *testing.T) {
 		"plaintext":      {upgrade.ErrPlaintext},
 		"distrusted":     {fmt.Errorf("%w: %w", dialogue.ErrHandshake, upgrade.ErrDistrusted)},
 		"no_certificate": {fmt.Errorf("%w: %w", dialogue.ErrHandshake, errNoCertificate)},
+		"no_policy":      {fmt.Errorf("%w: %w", errNoPolicy, dialogue.ErrHandshake)},
 		"no_alpn":        {upgrade.ErrNoALPN},
 		"unverified":     {fmt.Errorf("%w: %w", dialogue.ErrHandshake, &tls.CertificateVerificationError{Err: errors.New("x")})},
 		"not_offered":    {dialogue.Refusal(upgrade.ErrNotOffered, "no")},

@@ -28,7 +28,8 @@ type Joined struct {
 	filter  dialogue.Filter
 	data    *dataService // nil if the protocol has no further connections
 
-	pretends bool // as PretendTLS says
+	pretends bool            // as PretendTLS says
+	values   context.Context // of the handshake, if the client has yet to ask for it
 
 	readDirect, writeDirect atomic.Bool // the filter is out of the way
 	spoken                  atomic.Bool // the backend has
@@ -73,7 +74,11 @@ func Join(ctx context.Context, raw net.Conn, proto *Protocol, config *Config) (*
 	if err := c.Negotiate(ctx); err != nil {
 		return newJoined(c, nil), err
 	}
-	return join(c, c.situation()), nil
+	j := join(c, c.situation())
+	if proto.EarlyDial {
+		j.values = context.WithoutCancel(ctx)
+	}
+	return j, nil
 }
 
 // JoinAs joins a client that is in plaintext, and in a situation of the caller's, with
@@ -123,7 +128,7 @@ func join(c *Conn, s dialogue.Situation) *Joined {
 }
 
 func newJoined(c *Conn, filter dialogue.Filter) *Joined {
-	j := &Joined{conn: c, account: new(Account), filter: filter, begun: time.Now()}
+	j := &Joined{conn: c, account: new(Account), filter: filter, begun: time.Now(), values: context.Background()}
 	c.options() // made here, since last words may be asked for from several goroutines
 	j.x.Begin(filter, (*host)(j))
 	if j.data = newDataService(c, j.account); j.data != nil && filter != nil {

@@ -17,7 +17,9 @@ func (j *Joined) beginTLS(behind, goAhead []byte) error {
 	if j.pretends {
 		return j.conn.pretendTLS(behind, goAhead)
 	}
-	return j.conn.startTLS(context.Background(), new(interruption), behind, goAhead)
+	ctx := j.values
+	j.values = context.Background() // what is in them is not for the whole session
+	return j.conn.startTLS(ctx, new(interruption), behind, goAhead)
 }
 
 // pretendTLS is startTLS for tests of filters: of the handshake there is but the first
