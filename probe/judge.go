@@ -20,12 +20,12 @@ func (p *prober) judge(ctx context.Context, chain []*x509.Certificate, remote ne
 	r.Verification = v.verification()
 	r.Outcome = Unverified
 	verified := r.Verification.Verified
-	name := p.tlsaName(remote)
-	if name != "" && len(chain) > 0 {
-		r.TLSARecord = tlsaToPublish(name, chain[0])
+	host, port := p.tlsaHost(remote)
+	if host != "" && len(chain) > 0 {
+		r.TLSARecord = tlsaToPublish(tlsaName(host, port), chain[0])
 	}
 	if p.TLSA && len(chain) > 0 {
-		r.DANE = p.dane(ctx, name, v)
+		r.DANE = p.dane(ctx, host, port, v)
 		verified = r.DANE.Verified
 	}
 	if p.Policy != nil {
@@ -56,28 +56,28 @@ func (v *verifier) verification() *Verification {
 	return result
 }
 
-// tlsaName is where records of the server belong: below the name by which it is connected to,
-// or else the one that it is asked for.
-func (p *prober) tlsaName(remote net.Addr) string {
+// tlsaHost is the name and the port below which records of the server belong: the name by which it is connected to,
+// or else the one that it is asked for; none if both are addresses.
+func (p *prober) tlsaHost(remote net.Addr) (host string, port uint16) {
 	tcp, ok := remote.(*net.TCPAddr)
 	if !ok {
-		return ""
+		return "", 0
 	}
 	for _, name := range []string{p.Host, p.ServerName} {
 		if _, err := netip.ParseAddr(name); err != nil {
-			return tlsaName(name, uint16(tcp.Port)) //nolint:gosec // a port
+			return name, uint16(tcp.Port) //nolint:gosec // a port
 		}
 	}
-	return ""
+	return "", 0
 }
 
 // dane compares the chain with what is published. Usages 0 and 1 have it verify for a public
 // CA, too.
-func (p *prober) dane(ctx context.Context, name string, v *verifier) *DANE {
-	if name == "" {
+func (p *prober) dane(ctx context.Context, host string, port uint16, v *verifier) *DANE {
+	if host == "" {
 		return &DANE{Records: []TLSA{}, Problems: []string{"an address has no TLSA records: name the host"}}
 	}
-	d := p.Resolver.findTLSA(ctx, name)
+	d := p.Resolver.findTLSA(ctx, host, port)
 	d.compare(v, v.verifyNamed(v.roots))
 	return d
 }

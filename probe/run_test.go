@@ -113,7 +113,6 @@ func TestImplicitTLS(t *testing.T) {
 	r = Run(t.Context(), target)
 	require.Equal(t, TimedOut, r.Outcome)
 	require.Contains(t, r.Hint, "try without --implicit")
-
 }
 
 // A server without a certificate for the name says little more than that something is wrong.

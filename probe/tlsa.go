@@ -66,26 +66,13 @@ func (t *TLSA) String() string {
 
 // findTLSA finds the records for a server. If its name is an alias, they belong below the name that it is an alias of;
 // below its own are those that count if there are none (RFC 7671 section 7).
-func (r *Resolver) findTLSA(ctx context.Context, name string) *DANE {
-	service, host, ok := cutService(name)
-	if ok {
-		if target := r.unaliased(ctx, host); target != host {
-			if d := r.lookupTLSA(ctx, service+target); len(d.Records) > 0 {
-				return d
-			}
+func (r *Resolver) findTLSA(ctx context.Context, host string, port uint16) *DANE {
+	if target := r.unaliased(ctx, host); target != host {
+		if d := r.lookupTLSA(ctx, tlsaName(target, port)); len(d.Records) > 0 {
+			return d
 		}
 	}
-	return r.lookupTLSA(ctx, name)
-}
-
-// cutService cuts a name such as _25._tcp.mx.example.com. in front of the host's.
-func cutService(name string) (service, host string, ok bool) {
-	port, rest, ok := strings.Cut(name, ".")
-	if !ok {
-		return "", "", false
-	}
-	protocol, host, ok := strings.Cut(rest, ".")
-	return port + "." + protocol + ".", host, ok
+	return r.lookupTLSA(ctx, tlsaName(host, port))
 }
 
 // lookupTLSA finds the records at a name.

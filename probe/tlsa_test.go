@@ -156,7 +156,7 @@ func TestDANEOfAnAlias(t *testing.T) {
 		"nothing at all there": {alias, true, ""},
 	} {
 		z := &zone{secure: c.secure, records: c.records}
-		d := z.serve(t).findTLSA(t.Context(), "_25._tcp.mx.example.com.")
+		d := z.serve(t).findTLSA(t.Context(), "mx.example.com", 25)
 		require.Equal(t, c.want != "", len(d.Records) == 1, name)
 		if c.want != "" {
 			require.Equal(t, "_25._tcp."+c.want, d.Name, name)
