@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/l4starttls/caddy-l4-starttls/internal/testkit"
 )
 
 // Every Caddyfile in examples/ and packaging/ is valid, without a warning, and its caddy.json, where there is one, is
@@ -15,7 +17,7 @@ func TestExamples(t *testing.T) {
 	files, err := filepath.Glob("examples/*/Caddyfile")
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
-	certificates := documentedCertificates(t)
+	certificates := testkit.DocumentedCertificates(t)
 	for _, file := range append(files, "packaging/mail.Caddyfile") {
 		dir := filepath.Dir(file)
 		t.Run(filepath.Base(dir), func(t *testing.T) {

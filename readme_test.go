@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -44,7 +43,7 @@ func guides(t *testing.T) (files []string) {
 // Every configuration that is shown is valid. What comes with another plugin is named, and
 // stands in for itself.
 func TestDocumentedConfigurations(t *testing.T) {
-	certificates := documentedCertificates(t)
+	certificates := testkit.DocumentedCertificates(t)
 	seen := map[string]int{}
 	for _, file := range documents(t) {
 		for _, block := range blocks(t, file) {
@@ -77,17 +76,6 @@ func TestDocumentedConfigurations(t *testing.T) {
 // requireFormatted finds what `caddy fmt` would change.
 func requireFormatted(t *testing.T, file, text string) {
 	require.Equal(t, string(caddyfile.Format([]byte(text))), strings.TrimSpace(text)+"\n", "%s: not as caddy fmt has it", file)
-}
-
-// documentedCertificates puts a certificate in the place of the one that is shown.
-func documentedCertificates(t *testing.T) *strings.Replacer {
-	dir := t.TempDir()
-	template := testkit.Template("mail.example.com")
-	template.NotAfter = time.Now().AddDate(0, 1, 0) // Caddy warns of less than a day
-	certificate, key := testkit.PEM(t, testkit.Issue(t, template, testkit.NewKey(t), nil))
-	testkit.WriteFile(t, dir, "fullchain.pem", string(certificate))
-	testkit.WriteFile(t, dir, "privkey.pem", string(key))
-	return strings.NewReplacer("/etc/ssl/mail/", dir+"/")
 }
 
 // requireModule finds that a module is not part of Caddy, but that all else is there.

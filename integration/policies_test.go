@@ -13,7 +13,6 @@ import (
 // so, in few words and none of them as the client has put them. Where policies do not go by
 // names, the name is not what is wrong, and a policy may say that a client be dropped.
 func TestNoConnectionPolicy(t *testing.T) {
-
 	named := "connection_policy {\n match {\n sni mail.example.com\n}\n}"
 	for name, test := range map[string]struct{ lines, sni, alert, outcome, noted string }{
 		"unknown name": {named, "\x1b.example.com", "unrecognized name", "no_policy", `server name "\\x1b.example.com"`},

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -42,13 +41,7 @@ func certified(t *testing.T, file string) string {
 	t.Helper()
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
-	dir := t.TempDir()
-	template := testkit.Template("mail.internal")
-	template.NotAfter = time.Now().AddDate(0, 1, 0) // Caddy warns of less than a day
-	certificate, key := testkit.PEM(t, testkit.Issue(t, template, testkit.NewKey(t), nil))
-	testkit.WriteFile(t, dir, "fullchain.pem", string(certificate))
-	testkit.WriteFile(t, dir, "privkey.pem", string(key))
-	return testkit.WriteFile(t, dir, filepath.Base(file), strings.ReplaceAll(string(text), "/etc/ssl/mail/", dir+"/"))
+	return testkit.WriteFile(t, t.TempDir(), filepath.Base(file), testkit.DocumentedCertificates(t).Replace(string(text)))
 }
 
 // requireSilent runs a command of Caddy's that must succeed, and say nothing beyond info.

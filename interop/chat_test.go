@@ -14,18 +14,16 @@ import (
 // mod_net_proxy, so without PROSODY_MODULES there is no test of that.
 func chatSettings(t testing.TB, proxied bool) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("..", "examples", "chat", "README.md"))
-	require.NoError(t, err)
-	blocks := strings.Split(string(text), "```")
-	require.Greater(t, len(blocks), 4)
-	require.Contains(t, blocks[1], "c2s_ports = { 15222 }")
+	blocks := exampleBlocks(t, "chat")
+	require.Greater(t, len(blocks), 1)
+	require.Contains(t, blocks[0], "c2s_ports = { 15222 }")
 	if !proxied {
-		return blocks[1]
+		return blocks[0]
 	}
-	require.Contains(t, blocks[3], "proxy_port_mappings")
+	require.Contains(t, blocks[1], "proxy_port_mappings")
 	dir := os.Getenv("PROSODY_MODULES")
 	require.FileExists(t, filepath.Join(dir, "mod_net_proxy", "mod_net_proxy.lua"))
-	return blocks[1] + blocks[3] + fmt.Sprintf("plugin_paths = { %q }\nmodules_enabled = { \"roster\", \"saslauth\", \"tls\", \"dialback\", \"net_proxy\" }\n", dir)
+	return blocks[0] + blocks[1] + fmt.Sprintf("plugin_paths = { %q }\nmodules_enabled = { \"roster\", \"saslauth\", \"tls\", \"dialback\", \"net_proxy\" }\n", dir)
 }
 
 // chats are the ways in which Prosody listens, and whether it gets headers of the PROXY protocol.

@@ -59,7 +59,7 @@ func startCourier(t testing.TB) *courier {
 	hash, err := run(t, clientTimeout, "", "openssl", "passwd", "-6", mailPassword)
 	require.NoError(t, err, hash)
 	for name, text := range map[string]string{
-		"userdb": "uid=1000|gid=1000|home=/home|shell=/bin/sh", "userdbshadow": "systempw=" + strings.TrimSpace(hash),
+		"userdb": "uid=1000|gid=1000|home=/home|shell=/bin/sh", "userdbshadow": "systempw=" + passwordHash(t, mailPassword),
 	} {
 		c.run(t, fmt.Sprintf("%s\t%s\n.\n", mailUser, text), "/usr/lib/courier/courier-authlib/makedatprog", "-", "/tmp/"+name, "/etc/courier/"+name+".dat")
 	}

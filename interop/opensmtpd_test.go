@@ -43,10 +43,8 @@ func startOpenSMTPD(t testing.TB) (forServers, forUsers, cert, maildir string, p
 		"-addext", "subjectAltName=DNS:"+smtpdHost, "-keyout", filepath.Join(dir, "etc/key.pem"), "-out", cert)
 	require.NoError(t, err, out)
 	require.NoError(t, os.Chmod(filepath.Join(dir, "etc/key.pem"), 0o600))
-	hash, err := run(t, clientTimeout, "", "openssl", "passwd", "-6", mailPassword)
-	require.NoError(t, err, hash)
 	for name, text := range map[string]string{
-		"group": regexp.MustCompile(`(?m):x:(\d+):.*`).ReplaceAllString(users, ":x:$1:"), "mailname": "mail.example.com\n", "hosts": "127.0.0.1 localhost\n", "credentials": mailUser + " " + hash,
+		"group": regexp.MustCompile(`(?m):x:(\d+):.*`).ReplaceAllString(users, ":x:$1:"), "mailname": "mail.example.com\n", "hosts": "127.0.0.1 localhost\n", "credentials": mailUser + " " + passwordHash(t, mailPassword) + "\n",
 		"smtpd.conf": fmt.Sprintf(smtpdConf, port(t, forServers), port(t, forUsers)),
 	} {
 		writeFile(t, dir, "etc/"+name, text)
