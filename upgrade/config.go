@@ -110,8 +110,8 @@ type Config struct {
 }
 
 // options are what a protocol's roles and filters know of the configuration.
-func (c *Config) options(proto *Protocol) *dialogue.Options {
-	o := &dialogue.Options{
+func (c *Config) fillOptions(o *dialogue.Options, proto *Protocol) {
+	*o = dialogue.Options{
 		Hostname:      cmp.Or(c.Hostname, "localhost"),
 		Hostnames:     c.Hostnames,
 		Greeting:      c.Greeting,
@@ -126,7 +126,6 @@ func (c *Config) options(proto *Protocol) *dialogue.Options {
 	if c.TLS != nil {
 		o.PeerName = c.TLS.ServerName
 	}
-	return o
 }
 
 func (c *Config) negotiationTimeout() time.Duration {

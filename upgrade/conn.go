@@ -35,8 +35,7 @@ type Conn struct {
 
 	raw    prefixconn.Conn // what has been read and not consumed, then the connection below
 	config *Config
-	opts   *dialogue.Options // made when they are asked for first
-	proto  *Protocol         // nil: the caller holds the plaintext conversation
+	proto  *Protocol // nil: the caller holds the plaintext conversation
 	client bool
 	joined bool // to a backend, as Join does
 	blanks int  // that the client may still send in front of TLS; guarded by both locks below
@@ -55,6 +54,7 @@ type Conn struct {
 
 	readMu, writeMu sync.Mutex
 	line            []byte                // read by ReadLine over TLS, not consumed; guarded by readMu
+	heardEnd        atomic.Bool           // the peer has ended its half of TLS
 	broken          atomic.Pointer[error] // why there will be no TLS; set with both held
 	tls             atomic.Pointer[tls.Conn]
 }
@@ -63,16 +63,21 @@ type Conn struct {
 // caller holds the plaintext conversation and calls StartTLS.
 func Server(raw net.Conn, config *Config) *Conn { return newConn(raw, nil, config, false) }
 
-// options are those of the configuration, and of this connection.
+// options are those of the configuration, and of this connection. They are made anew each time:
+// a session that waits needs none.
 func (c *Conn) options() *dialogue.Options {
-	if c.opts == nil {
-		c.opts = c.config.options(c.proto)
-		c.opts.Joined, c.opts.Passed = c.joined, c.joined && c.config.Passthrough
-		if c.config.AdmitUpgrade != nil && !c.client {
-			c.opts.AdmitUpgrade = c.admitUpgrade
-		}
+	o := new(dialogue.Options)
+	c.fillOptions(o)
+	return o
+}
+
+// fillOptions is options for those who have a place for them.
+func (c *Conn) fillOptions(o *dialogue.Options) {
+	c.config.fillOptions(o, c.proto)
+	o.Joined, o.Passed = c.joined, c.joined && c.config.Passthrough
+	if c.config.AdmitUpgrade != nil && !c.client {
+		o.AdmitUpgrade = c.admitUpgrade
 	}
-	return c.opts
 }
 
 // Client is Server for the client's side.
@@ -103,6 +108,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := r.Read(p)
+	if err == io.EOF { //nolint:errorlint // as it is documented for io.Reader
+		c.heardEnd.Store(true)
+	}
 	return n, asDistrust(err)
 }
 
@@ -206,12 +214,16 @@ func (c *Conn) TLSConnectionState() (state tls.ConnectionState, ok bool) {
 }
 
 // CloseWrite ends our half of the connection: with close_notify, then with what
-// the connection below has for it. The other half stays open for reading.
+// the connection below has for it. The other half stays open for reading. Over TLS that
+// the peer has ended before, close_notify is all: Close, which ends the connection below, is
+// what is left to do.
 func (c *Conn) CloseWrite() error {
 	c.endPatience() // crypto/tls bounds close_notify itself
 	var err error
 	if t := c.tls.Load(); t != nil {
-		err = t.CloseWrite()
+		if err = t.CloseWrite(); c.heardEnd.Load() {
+			return err
+		}
 	}
 	if below := c.raw.CloseWrite(); !errors.Is(below, errors.ErrUnsupported) {
 		err = cmp.Or(err, below)

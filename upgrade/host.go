@@ -5,12 +5,9 @@ import "github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 // A host is a Joined as its Exchange sees it.
 type host Joined
 
-// LastWords implements dialogue.Host. A filter may have words of its own.
+// LastWords implements dialogue.Host.
 func (h *host) LastWords(why error) []byte {
 	c := h.conn
-	if f, ok := h.filter.(interface{ ErrorReply(why error) []byte }); ok {
-		return f.ErrorReply(why)
-	}
 	rawTLS := c.config.Passthrough && !c.Outcome().Cleartext // in which plaintext has no place any more
 	if c.proto.ErrorReply == nil || c.proto.Tunnel || rawTLS {
 		return nil

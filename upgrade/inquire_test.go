@@ -66,7 +66,7 @@ func TestInquire(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inquire := func(greeted bool, words ...string) ([]string, string, error) {
 				var said bytes.Buffer
-				options := (&Config{}).options(test.proto)
+				options := newConn(nil, test.proto, nil, true).options()
 				options.PeerName = "example.org"
 				got, err := test.proto.Inquire(dialogue.NewSession(test.proto, options, (*answers)(&words), &said, true), greeted)
 				return got, said.String(), err

@@ -15,15 +15,26 @@ type interruption struct {
 	clean bool // it has not come, and will not
 }
 
+// An afterFuncer is a context that context.AfterFunc would ask, and make more of than is needed
+// here.
+type afterFuncer interface {
+	AfterFunc(f func()) (stop func() bool)
+}
+
 // interruptWith has the end of ctx interrupt whatever waits for the connection below, until
 // stop.
 func (c *Conn) interruptWith(ctx context.Context) *interruption {
 	i := &interruption{conn: c}
-	if ctx.Done() == nil {
+	own, ok := ctx.(afterFuncer)
+	if !ok && ctx.Done() == nil {
 		return i
 	}
 	i.running.Add(1)
-	i.end = context.AfterFunc(ctx, i.interrupt)
+	if ok {
+		i.end = own.AfterFunc(i.interrupt)
+	} else {
+		i.end = context.AfterFunc(ctx, i.interrupt)
+	}
 	return i
 }
 

@@ -25,7 +25,6 @@ type Joined struct {
 
 	conn    *Conn
 	account *Account
-	filter  dialogue.Filter
 	data    *dataService // nil if the protocol has no further connections
 
 	pretends bool            // as PretendTLS says
@@ -128,8 +127,7 @@ func join(c *Conn, s dialogue.Situation) *Joined {
 }
 
 func newJoined(c *Conn, filter dialogue.Filter) *Joined {
-	j := &Joined{conn: c, account: new(Account), filter: filter, begun: time.Now(), values: context.Background()}
-	c.options() // made here, since last words may be asked for from several goroutines
+	j := &Joined{conn: c, account: new(Account), begun: time.Now(), values: context.Background()}
 	j.x.Begin(filter, (*host)(j))
 	if j.data = newDataService(c, j.account); j.data != nil && filter != nil {
 		j.x.LendData(j.data)
@@ -224,6 +222,9 @@ func (j *Joined) settle() {
 	if j.x.Detached() && !j.x.HasForClient() && !j.writeDirect.Load() {
 		j.writeDirect.Store(true)
 		j.conn.endPatience()
+		if j.limits.plaintext.IsZero() { // or its end may yet be put in the filter's words
+			j.x.Forget()
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 // afterwards, with its buffers.
 type negotiation struct {
 	session dialogue.Session
+	options dialogue.Options
 	in      plainReader
 }
 
@@ -20,13 +21,14 @@ var negotiations = sync.Pool{New: func() any { return new(negotiation) }}
 func (c *Conn) beginNegotiation(ctx context.Context) *negotiation {
 	n := negotiations.Get().(*negotiation)
 	n.in = plainReader{Conn: &c.raw, ctx: ctx, idle: c.config.Limits.Idle}
-	n.session.Begin(c.proto, c.options(), &n.in, &c.raw, c.client)
+	c.fillOptions(&n.options)
+	n.session.Begin(c.proto, &n.options, &n.in, &c.raw, c.client)
 	return n
 }
 
 // end keeps nothing of the session, which may have had a password in it.
 func (n *negotiation) end() {
 	n.session.End()
-	n.in = plainReader{}
+	n.options, n.in = dialogue.Options{}, plainReader{}
 	negotiations.Put(n)
 }

@@ -67,7 +67,7 @@ func serving(down net.Conn, proto *Protocol, config *Config) *Conn {
 	named := *c.config
 	named.Hostname = c.upgradedName()
 	named.Limits = Limits{} // which are those of the server that was upgraded to
-	c.config, c.opts = &named, nil
+	c.config = &named
 	return c
 }
 

@@ -190,13 +190,14 @@ func (s *stream) end(why error) error {
 func (s *stream) setDeadline(d *streamDeadline, t time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if d.timer != nil {
-		d.timer.Stop()
-		d.timer = nil
-	}
 	d.at = t
-	if !t.IsZero() {
+	switch { // a timer that wakes nobody does no harm
+	case !t.IsZero() && d.timer == nil:
 		d.timer = time.AfterFunc(time.Until(t), s.wake)
+	case !t.IsZero():
+		d.timer.Reset(time.Until(t))
+	case d.timer != nil:
+		d.timer.Stop()
 	}
 	s.changed.Broadcast()
 	return nil

@@ -9,7 +9,7 @@ import "errors"
 // methods. Zero means that more must arrive. What they are given is theirs until they
 // return: pass on slices of it, which costs no copy, and keep none.
 //
-// A Filter may have more methods: those of BackendEnder and ClientEnder.
+// A Filter may have more methods: those of BackendEnder, ClientEnder and ErrorReplier.
 type Filter interface {
 	// Start is called once, before anything else.
 	Start(x *Exchange)
@@ -27,6 +27,10 @@ type BackendEnder interface{ BackendEnded(x *Exchange) }
 type ClientEnder interface {
 	ClientEnded(x *Exchange, rest []byte)
 }
+
+// An ErrorReplier is a Filter with last words of its own for a client whose session ends for the
+// reason why.
+type ErrorReplier interface{ ErrorReply(why error) []byte }
 
 // An Exchange is what a Filter sees of a session: two lanes, each with bytes that have
 // arrived and bytes to pass on, and a few verbs. It does no I/O and has no locks; whoever
@@ -146,12 +150,23 @@ func (x *Exchange) Close(words []byte) {
 	x.Release()
 }
 
-// CloseFor is Close in the words of the protocol.
+// CloseFor is Close in the words of the filter, if it is an ErrorReplier, or of the protocol.
 func (x *Exchange) CloseFor(why error) {
 	if !x.closed {
 		x.why = why
 	}
+	if f, ok := x.filter.(ErrorReplier); ok {
+		x.Close(f.ErrorReply(why))
+		return
+	}
 	x.Close(x.host.LastWords(why))
+}
+
+// Forget lets go of a filter that has left, and that is asked for nothing any more.
+func (x *Exchange) Forget() {
+	if x.detached {
+		x.filter = nil
+	}
 }
 
 // Upgrade begins TLS with a client in plaintext, behind the bytes that FromClient consumes
