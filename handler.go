@@ -183,26 +183,25 @@ func (h *Handler) Handle(cx *layer4.Connection, next layer4.Handler) error {
 	if !h.admit(cx, s) {
 		return nil
 	}
-	hello := new(clientHello)
-	s.hello = hello
-	joined, err := upgrade.Join(withHello(s.negotiation, hello), takeOver(cx), h.proto, h.config)
+	s.negotiation.hello = new(clientHello)
+	joined, err := upgrade.Join(&s.negotiation, below(cx), h.proto, h.config)
 	s.joined(joined, err)
 	if err != nil {
 		h.logRefusal(cx, s, err)
 		return nil
 	}
-	h.note(cx, s, joined, hello)
+	h.note(cx, s, joined)
 	return h.handOver(cx, s, joined, next)
 }
 
 // note leaves what is known of the client where others look for it.
-func (h *Handler) note(cx *layer4.Connection, s *watched, joined *upgrade.Joined, hello *clientHello) {
+func (h *Handler) note(cx *layer4.Connection, s *watched, joined *upgrade.Joined) {
 	conn := joined.Conn()
 	switch {
 	case h.proto.EarlyDial && !conn.Outcome().ImplicitTLS:
 		joined.Upgraded = func() {
 			s.negotiated(conn, nil)
-			h.record(cx, conn, hello)
+			h.record(cx, conn, s.negotiation.hello)
 		}
 		h.setPlaceholders(cx, conn)
 	case conn.Outcome().CancelRequest:
@@ -215,7 +214,7 @@ func (h *Handler) note(cx *layer4.Connection, s *watched, joined *upgrade.Joined
 		h.setPlaceholders(cx, conn)
 		h.debug("negotiated upgrade, passing TLS through", cx, conn)
 	default:
-		h.record(cx, conn, hello)
+		h.record(cx, conn, s.negotiation.hello)
 	}
 }
 
@@ -235,7 +234,7 @@ func (h *Handler) handOver(cx *layer4.Connection, s *watched, joined *upgrade.Jo
 // record leaves on the connection what other modules read of a terminated TLS.
 func (h *Handler) record(cx *layer4.Connection, conn *upgrade.Conn, hello *clientHello) {
 	state, _ := conn.TLSConnectionState()
-	recordTLS(cx, &hello.ClientHelloInfo, &state)
+	recordTLS(cx, hello, &state)
 	h.setPlaceholders(cx, conn)
 	if h.logger.Core().Enabled(zap.DebugLevel) {
 		h.debug("negotiated upgrade", cx, conn,
@@ -268,13 +267,13 @@ func (h *Handler) logRefusal(cx *layer4.Connection, s *watched, err error) {
 		message = "client quit before TLS"
 	}
 	if entry := h.logger.Check(zap.DebugLevel, message); entry != nil {
-		entry.Write(zap.String("remote", cx.RemoteAddr().String()), zap.String("protocol", h.proto.Name), zap.Error(s.hello.explained(err)))
+		entry.Write(zap.String("remote", cx.RemoteAddr().String()), zap.String("protocol", h.proto.Name), zap.Error(s.negotiation.hello.explained(err)))
 	}
 }
 
 // setPlaceholders sets {l4.starttls.*}.
 func (h *Handler) setPlaceholders(cx *layer4.Connection, conn *upgrade.Conn) {
-	setValues(cx.Replacer(), "l4.starttls.", ownFields, func(field string) (any, bool) {
+	setValues(cx.Replacer(), "l4.starttls.", ownNames, func(field string) (any, bool) {
 		switch field {
 		case "protocol":
 			return h.proto.Name, true
@@ -287,8 +286,8 @@ func (h *Handler) setPlaceholders(cx *layer4.Connection, conn *upgrade.Conn) {
 	})
 }
 
-// ownFields are those of {l4.starttls.*}.
-var ownFields = []string{"protocol", "server_name", "hello"}
+// ownNames are those of {l4.starttls.*}.
+var ownNames = []string{"l4.starttls.protocol", "l4.starttls.server_name", "l4.starttls.hello"}
 
 // serverName is the host that the client has asked for, by SNI or else in plaintext.
 func serverName(conn *upgrade.Conn) string {

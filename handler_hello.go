@@ -1,13 +1,13 @@
 package l4starttls
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
+	"github.com/mholt/caddy-l4/modules/l4tls"
 )
 
 // errNoPolicy means that no connection policy is for a client, most often because of the name
@@ -16,8 +16,8 @@ var errNoPolicy = errors.New("no connection policy is for the client")
 
 // A clientHello is what a connection's handshake leaves for its session.
 type clientHello struct {
-	tls.ClientHelloInfo
-	unserved error // why no connection policy is for it, or nil
+	infos    [1]l4tls.ClientHelloInfo // as caddy-l4's variable has them
+	unserved error                    // why no connection policy is for it, or nil
 }
 
 // explained puts in front of a failed handshake's error why there was no certificate, which
@@ -32,10 +32,6 @@ func (h *clientHello) explained(err error) error {
 // helloKey finds the place for a connection's ClientHello in its context.
 type helloKey struct{}
 
-func withHello(ctx context.Context, hello *clientHello) context.Context {
-	return context.WithValue(ctx, helloKey{}, hello)
-}
-
 // dropped is what Caddy has for a client whose policy says that it be dropped.
 const dropped = "dropping connection"
 
@@ -48,7 +44,7 @@ func captureHello(config *tls.Config, byName bool) {
 	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		place, ok := hello.Context().Value(helloKey{}).(*clientHello)
 		if ok {
-			place.ClientHelloInfo = *hello
+			place.infos[0].ClientHelloInfo = *hello
 		}
 		chosen, err := choose(hello)
 		if err == nil || err.Error() == dropped {

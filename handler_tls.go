@@ -64,18 +64,27 @@ func (h *Handler) chooseCertificate(policy *caddytls.ConnectionPolicy, check *ce
 	}
 	get := policy.TLSConfig.GetCertificate
 	policy.TLSConfig.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-		named := *hello
-		if named.ServerName == "" {
-			named.ServerName = h.withoutSNI(hello, policy)
+		name := hello.ServerName
+		if name == "" {
+			name = h.withoutSNI(hello, policy)
 		}
-		if named.ServerName != "" {
-			if cert, err := get(&named); err == nil {
+		if name != "" {
+			if cert, err := get(named(hello, name)); err == nil {
 				return cert, nil
 			}
 		}
-		named.ServerName = check.defaultName()
-		return get(&named)
+		return get(named(hello, check.defaultName()))
 	}
+}
+
+// named is a ClientHello that asks for a name.
+func named(hello *tls.ClientHelloInfo, name string) *tls.ClientHelloInfo {
+	if hello.ServerName == name {
+		return hello
+	}
+	copied := *hello
+	copied.ServerName = name
+	return &copied
 }
 
 // withoutSNI is the name whose certificate a client gets that sends no SNI, or empty.

@@ -3,6 +3,7 @@ package l4starttls
 import (
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -77,23 +78,34 @@ func (m *metricsSet) register(registry *prometheus.Registry) error {
 	return nil
 }
 
+// kindMetrics are those of one protocol, found once: each connection would look them up by their
+// labels otherwise.
+type kindMetrics struct {
+	outcomes               map[string]prometheus.Counter
+	negotiation, handshake func() prometheus.Observer // made when there is something to observe
+}
+
 // expect has the counters of a protocol begin with zero: the first of an outcome is an
 // increase then.
-func (m *metricsSet) expect(kind sessionKind) {
+func (m *metricsSet) expect(kind sessionKind) *kindMetrics {
+	h := m.handlers[kind.handler]
+	k := &kindMetrics{outcomes: make(map[string]prometheus.Counter)}
 	for _, outcome := range outcomes() {
-		m.handlers[kind.handler].negotiations.WithLabelValues(kind.protocol, outcome)
+		k.outcomes[outcome] = h.negotiations.WithLabelValues(kind.protocol, outcome)
 	}
+	k.negotiation = sync.OnceValue(func() prometheus.Observer { return h.negotiation.WithLabelValues(kind.protocol) })
+	k.handshake = sync.OnceValue(func() prometheus.Observer { return h.handshake.WithLabelValues(kind.protocol) })
+	return k
 }
 
 // negotiated counts a negotiation that has ended.
-func (m *metricsSet) negotiated(kind sessionKind, outcome string, o upgrade.Outcome) {
-	h := m.handlers[kind.handler]
-	h.negotiations.WithLabelValues(kind.protocol, outcome).Inc()
+func (k *kindMetrics) negotiated(outcome string, o upgrade.Outcome) {
+	k.outcomes[outcome].Inc()
 	if outcome == outcomeUpgraded {
-		h.negotiation.WithLabelValues(kind.protocol).Observe(o.NegotiationTime.Seconds())
+		k.negotiation().Observe(o.NegotiationTime.Seconds())
 	}
 	if outcome == outcomeUpgraded || outcome == outcomeImplicitTLS {
-		h.handshake.WithLabelValues(kind.protocol).Observe(o.HandshakeTime.Seconds())
+		k.handshake().Observe(o.HandshakeTime.Seconds())
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/mholt/caddy-l4/layer4"
@@ -119,9 +120,15 @@ func (n *nextConn) join(down, up closeWriter) {
 	}
 }
 
+// copyBuffers are what pass copies with. Those of short sessions serve the next ones.
+var copyBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+
 // pass copies until the end, and passes that on.
 func pass(to, from closeWriter) error {
-	if _, err := io.Copy(to, failingReader{from}); err != nil {
+	buf := copyBuffers.Get().(*[32 << 10]byte)
+	_, err := io.CopyBuffer(to, failingReader{from}, buf[:])
+	copyBuffers.Put(buf)
+	if err != nil {
 		return err
 	}
 	return to.CloseWrite()

@@ -55,9 +55,7 @@ type session struct {
 	registry *sessionRegistry
 	below    net.Conn // the connection itself
 
-	// negotiation is what a negotiation ends with.
-	negotiation context.Context
-	cancel      context.CancelCauseFunc
+	negotiation negotiationContext // what a negotiation ends with
 
 	mu       sync.Mutex
 	account  account                     // nil before there is one
@@ -68,13 +66,13 @@ type session struct {
 // begin makes a session. While the process ends, its negotiation has ended already.
 func (r *sessionRegistry) begin(ctx context.Context, kind sessionKind, below net.Conn) *session {
 	s := &session{kind: kind, began: time.Now(), registry: r, below: below}
-	s.negotiation, s.cancel = context.WithCancelCause(ctx)
+	s.negotiation.Context = ctx
 	r.mu.Lock()
 	r.live[s] = struct{}{}
 	stopping := r.stopping
 	r.mu.Unlock()
 	if stopping {
-		s.cancel(upgrade.ErrShutdown)
+		s.negotiation.end(upgrade.ErrShutdown)
 	}
 	return s
 }
@@ -105,7 +103,7 @@ func (s *session) end() {
 	sum, own := r.ended[s.kind], s.traffic()
 	r.ended[s.kind] = traffic{up: sum.up + own.up, down: sum.down + own.down}
 	r.mu.Unlock()
-	s.cancel(nil)
+	s.negotiation.end(context.Canceled)
 	select {
 	case r.left <- struct{}{}:
 	default: // nobody has noticed the one before
@@ -130,7 +128,7 @@ func (r *sessionRegistry) stop(grace time.Duration) {
 	r.stopping = true
 	r.mu.Unlock()
 	for _, s := range r.all() {
-		s.cancel(upgrade.ErrShutdown)
+		s.negotiation.end(upgrade.ErrShutdown)
 		if s.isRaw() {
 			_ = s.below.Close()
 		}

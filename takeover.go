@@ -22,6 +22,15 @@ func takeOver(cx *layer4.Connection) *prefixconn.Conn {
 	return prefixconn.New(halfCloser{cx}, prefetched)
 }
 
+// below is takeOver where a Connection has nothing prefetched, which it hardly ever has in
+// front of a server that speaks first: then there is nothing to keep in front of it.
+func below(cx *layer4.Connection) net.Conn {
+	if len(cx.MatchingBytes()) == 0 {
+		return halfCloser{cx}
+	}
+	return takeOver(cx)
+}
+
 // A halfCloser is a Connection that can end its half, if the connection below can.
 type halfCloser struct{ *layer4.Connection }
 

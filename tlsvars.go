@@ -25,11 +25,14 @@ import (
 //
 // A replacer takes a value that has been set before it asks any function. The tls
 // matcher sets some, and so does an upgrade further out; these are set anew.
-func recordTLS(cx *layer4.Connection, hello *tls.ClientHelloInfo, state *tls.ConnectionState) {
-	hellos := append(l4tls.GetClientHelloInfos(cx), l4tls.ClientHelloInfo{ClientHelloInfo: *hello})
+func recordTLS(cx *layer4.Connection, hello *clientHello, state *tls.ConnectionState) {
+	hellos := hello.infos[:] // as it is: no copy for each session
+	if before := l4tls.GetClientHelloInfos(cx); len(before) > 0 {
+		hellos = append(before, hellos...)
+	}
 	cx.SetVar("tls_client_hellos", hellos)
 	cx.SetVar(layer4.TLSConnectionStatesVarName, append(l4tls.GetConnectionStates(cx), state))
-	setValues(cx.Replacer(), "l4.tls.", connectionFields, func(field string) (any, bool) {
+	setValues(cx.Replacer(), "l4.tls.", connectionNames, func(field string) (any, bool) {
 		field = strings.ToLower(field)
 		if ofClient, ok := strings.CutPrefix(field, "client."); ok && len(state.PeerCertificates) > 0 {
 			return clientCertificate(state.PeerCertificates[0], ofClient)
@@ -39,16 +42,16 @@ func recordTLS(cx *layer4.Connection, hello *tls.ClientHelloInfo, state *tls.Con
 }
 
 // setValues gives placeholders new values, which are made when somebody reads them: hardly
-// anybody does. fields are those that may have values already. Where these are an earlier
+// anybody does. names are those that may have values already. Where these are an earlier
 // function's, which the replacer asks first, the new ones are made at once.
-func setValues(repl *caddy.Replacer, prefix string, fields []string, value func(field string) (any, bool)) {
-	for _, field := range fields {
-		repl.Delete(prefix + field)
+func setValues(repl *caddy.Replacer, prefix string, names []string, value func(field string) (any, bool)) {
+	for _, name := range names {
+		repl.Delete(name)
 	}
-	if _, ok := repl.Get(prefix + fields[0]); ok {
-		for _, field := range fields {
-			v, _ := value(field)
-			repl.Set(prefix+field, v)
+	if _, ok := repl.Get(names[0]); ok {
+		for _, name := range names {
+			v, _ := value(strings.TrimPrefix(name, prefix))
+			repl.Set(name, v)
 		}
 	}
 	repl.Map(func(key string) (any, bool) {
@@ -59,8 +62,10 @@ func setValues(repl *caddy.Replacer, prefix string, fields []string, value func(
 	})
 }
 
-// connectionFields are those of connectionValue.
-var connectionFields = []string{"version", "server_name", "cipher_suite", "proto", "proto_mutual", "resumed", "ech"}
+// connectionNames are those of connectionValue.
+var connectionNames = []string{
+	"l4.tls.version", "l4.tls.server_name", "l4.tls.cipher_suite", "l4.tls.proto", "l4.tls.proto_mutual", "l4.tls.resumed", "l4.tls.ech",
+}
 
 // connectionValue is one of {l4.tls.*} but for the client's certificate.
 func connectionValue(state *tls.ConnectionState, field string) (any, bool) {

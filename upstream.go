@@ -233,7 +233,7 @@ func (u *Upstream) serve(cx *layer4.Connection, s *watched, next layer4.Handler)
 	up := startNext(cx, next)
 	defer up.wait(cx)
 	u.tellJoined(cx, u.Policy != "optional")
-	conn, err := upgrade.RequestFor(s.negotiation, up.ours, down, u.proto, config)
+	conn, err := upgrade.RequestFor(&s.negotiation, up.ours, down, u.proto, config)
 	u.expiry.see(conn, err)
 	switch {
 	case err == nil && u.Passthrough:

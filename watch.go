@@ -20,6 +20,7 @@ import (
 // A watch is what a handler has for looking at its sessions: metrics, logs and events.
 type watch struct {
 	kind     sessionKind
+	metrics  *kindMetrics
 	logger   *zap.Logger
 	access   *string // the name of the access log, if there is to be one
 	upstream string  // the upstream's address, where there is but one
@@ -37,8 +38,9 @@ func newWatch(ctx caddy.Context, kind sessionKind, access *string, upstream stri
 			return nil, err
 		}
 	}
-	metrics.expect(kind)
-	return &watch{kind: kind, logger: ctx.Logger(), access: access, upstream: upstream, notices: newNotices()}, nil
+	return &watch{
+		kind: kind, metrics: metrics.expect(kind), logger: ctx.Logger(), access: access, upstream: upstream, notices: newNotices(),
+	}, nil
 }
 
 // A watched is a session that is watched.
@@ -46,8 +48,6 @@ type watched struct {
 	*session
 	watch  *watch
 	report report // guarded by mu
-
-	hello *clientHello // of clients
 
 	seat *seat // among the connections of its client, until the negotiation is over
 
@@ -80,8 +80,8 @@ func (s *watched) negotiated(conn *upgrade.Conn, err error) {
 	s.told = true
 	if conn != nil {
 		s.report.told = conn.Outcome()
-		if state, ok := conn.TLSConnectionState(); ok && s.watch.access != nil {
-			s.report.tls = &state
+		if s.watch.access != nil {
+			s.report.tls = tlsState(conn)
 		}
 	}
 	switch {
@@ -95,7 +95,16 @@ func (s *watched) negotiated(conn *upgrade.Conn, err error) {
 	if s.report.outcome != outcomeCancel { // which has the backend without TLS, and counts until its end
 		s.seat.negotiated()
 	}
-	metrics.negotiated(s.kind, s.report.outcome, s.report.told)
+	s.watch.metrics.negotiated(s.report.outcome, s.report.told)
+}
+
+// tlsState is that of a connection's TLS, or nil.
+func tlsState(conn *upgrade.Conn) *tls.ConnectionState {
+	state, ok := conn.TLSConnectionState()
+	if !ok {
+		return nil
+	}
+	return &state
 }
 
 // serveJoined notes the session that a negotiation has led to. It may be all that is left
@@ -172,7 +181,7 @@ func (s *watched) fields(err error) []zap.Field {
 // joined notes what has come of a client's negotiation, unless it has yet to come.
 func (s *watched) joined(joined *upgrade.Joined, err error) {
 	conn := joined.Conn()
-	err = s.hello.explained(err)
+	err = s.negotiation.hello.explained(err)
 	if err != nil || !s.early || conn.Outcome().ImplicitTLS {
 		s.negotiated(conn, err)
 	}
@@ -186,7 +195,7 @@ func (s *watched) joined(joined *upgrade.Joined, err error) {
 
 // handedOver is for when the next handler has returned, with its error.
 func (s *watched) handedOver(joined *upgrade.Joined, err error) {
-	if why := s.hello.explained(joined.Err()); why != nil {
+	if why := s.negotiation.hello.explained(joined.Err()); why != nil {
 		s.negotiated(joined.Conn(), why)
 		s.noteMissing(why)
 		s.noteDistrust(why)
