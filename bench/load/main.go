@@ -64,6 +64,9 @@ func (s *settings) measures(part string) bool { return strings.Contains(s.parts,
 
 // run starts everything, measures, and writes the results.
 func (s *settings) run() (err error) {
+	if err := os.MkdirAll(s.out, 0o755); err != nil { //nolint:gosec // for everybody
+		return err
+	}
 	b, err := startBackend()
 	if err != nil {
 		return err
