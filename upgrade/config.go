@@ -109,7 +109,7 @@ type Config struct {
 	Warn func(message string)
 }
 
-// options are what a protocol's roles and filters know of the configuration.
+// fillOptions fills in what a protocol's roles and filters know of the configuration.
 func (c *Config) fillOptions(o *dialogue.Options, proto *Protocol) {
 	*o = dialogue.Options{
 		Hostname:      cmp.Or(c.Hostname, "localhost"),

@@ -1,6 +1,7 @@
 package dialoguetest
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -8,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
+	"github.com/l4starttls/caddy-l4-starttls/upgrade/dialogue"
 )
 
 // written is a folder with files of the given text.
@@ -51,6 +53,52 @@ func TestRolesKeepToTheScript(t *testing.T) {
 		}
 	}
 }
+
+// An answer comes in one write, and so does what a client goes on with.
+func TestAnswersInOneWrite(t *testing.T) {
+	reply := func(texts ...string) func(s *dialogue.Session) error {
+		return func(s *dialogue.Session) (err error) {
+			for _, text := range texts {
+				err = errors.Join(err, s.Send([]byte(text)))
+			}
+			return err
+		}
+	}
+	then := func(steps ...func(s *dialogue.Session) error) func(s *dialogue.Session) error {
+		return func(s *dialogue.Session) (err error) {
+			for _, step := range steps {
+				if err == nil {
+					err = step(s)
+				}
+			}
+			return err
+		}
+	}
+	read := func(s *dialogue.Session) error { return second(s.ReadLine()) }
+	goAhead := func(s *dialogue.Session) error { return s.GoAhead("OK") }
+	const text = "S: hi\nC: a\nC: b\nS: one\nS: two\nC: c\nS: OK\n=> upgraded"
+	for name, c := range map[string]struct {
+		accept func(s *dialogue.Session) error
+		right  bool
+	}{
+		"each line":           {then(reply("hi\r\n"), read, reply("one\r\n"), read, reply("two\r\n"), read, goAhead), true},
+		"both at once":        {then(reply("hi\r\n"), read, read, reply("one\r\ntwo\r\n"), read, goAhead), true},
+		"a cut greeting":      {then(reply("hi", "\r\n"), read, reply("one\r\n"), read, reply("two\r\n"), read, goAhead), false},
+		"a cut answer":        {then(reply("hi\r\n"), read, reply("one\r\n"), read, reply("two", "\r\n"), read, goAhead), false},
+		"in front of the TLS": {then(reply("hi\r\n"), read, reply("one\r\n"), read, reply("two\r\n"), read, reply("O"), func(s *dialogue.Session) error { return s.SendGoAhead([]byte("K\r\n")) }), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := playRole(&upgrade.Protocol{Name: "cut", Accept: c.accept}, one(t, text), false, 0)
+			if c.right {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, "which belongs to the write before")
+		})
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
 
 func TestRequestLearnsFacts(t *testing.T) {
 	text := "S: +OK hi\nC: CAPA\nS: +OK\nS: USER\nS: STLS\nS: .\nC: STLS\nS: +OK\n=> upgraded, plaintext_login="
@@ -140,7 +188,7 @@ func TestReadSession(t *testing.T) {
 	require.NoError(t, err)
 	d, err := s.Dialogue("use")
 	require.NoError(t, err)
-	require.Equal(t, []Step{{Who: 'C', Data: []byte("a\r\n")}, {Who: 'S', Pattern: "^(?P<b>.)"}, {Who: 'S', Data: []byte("c\r\n")}}, d.Steps)
+	require.Equal(t, []Step{{Who: 'C', Data: []byte("a\r\n"), lines: 1}, {Who: 'S', Pattern: "^(?P<b>.)"}, {Who: 'S', Data: []byte("c\r\n"), lines: 1}}, d.Steps)
 	require.Equal(t, "b", d.Option("marker"))
 	require.Empty(t, d.Option("other"))
 	require.True(t, s.Has("empty"))

@@ -17,17 +17,19 @@ type script struct {
 	peer    byte // who is played here
 	chunk   int  // bytes a Read yields at the most; 0: all there are
 	begun   bool // the present step of the peer has been read in part
+	upgrade bool // the dialogue ends with the upgrade
+	due     int  // writes that are left for the present step of our side
 	problem error
 }
 
 // newScript plays the peer of a role.
 func newScript(p *upgrade.Protocol, d *Dialogue, client bool, chunk int) *script {
-	s := &script{peer: 'C', chunk: chunk}
+	s := &script{peer: 'C', chunk: chunk, upgrade: d.outcome == "upgraded", due: 1}
 	if client {
 		s.peer = 'S'
 	}
 	for _, step := range d.Steps {
-		s.steps = append(s.steps, Step{Who: step.Who, Data: bytes.Clone(step.Data)})
+		s.steps = append(s.steps, Step{Who: step.Who, Data: bytes.Clone(step.Data), lines: step.lines})
 	}
 	if d.outcome == "upgraded" && !client {
 		s.steps = append(s.steps, Step{Who: 'C', Data: []byte{p.FirstOfTLS()}})
@@ -72,14 +74,30 @@ func (s *script) Read(p []byte) (int, error) {
 	if s.chunk > 0 && len(p) > s.chunk {
 		p = p[:s.chunk]
 	}
+	if !s.begun {
+		s.due = s.answers(step)
+	}
 	n := copy(p, step.Data)
 	step.Data = step.Data[n:]
 	s.begun = len(step.Data) > 0
 	return n, nil
 }
 
-// Write implements net.Conn.
+// answers is how many writes are due to what the peer says in a step: a server answers each line
+// of a transcript in one write, and a client goes on with one. What came in a second write could
+// wait for the acknowledgement of the first.
+func (s *script) answers(step *Step) int {
+	if s.peer == 'S' {
+		return 1
+	}
+	return step.lines
+}
+
+// Write implements net.Conn. What is said behind the last answer, to end, may be said by itself.
 func (s *script) Write(p []byte) (int, error) {
+	if s.due--; s.due < 0 && s.upgrade {
+		return 0, s.off("wrote %q, which belongs to the write before", p)
+	}
 	step := s.next()
 	if step != nil && step.Who == s.peer && s.begun && len(s.steps) > 1 {
 		step = &s.steps[1] // the answer to what has been read of this step so far

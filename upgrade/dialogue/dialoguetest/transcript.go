@@ -32,8 +32,9 @@ type Step struct {
 	// Pattern is what Who says, in the files of sessions, in place of Data.
 	Pattern string
 
-	wait time.Duration
-	want arrivals
+	wait  time.Duration
+	want  arrivals
+	lines int // of the transcript
 }
 
 // arrivals are what comes of a step.
@@ -186,8 +187,9 @@ func (d *Dialogue) addBytes(line string) error {
 		return fmt.Errorf("what arrives at a server is not seen: %q", line)
 	case last.Who == who && !last.End && last.Pattern == "" && last.want == (arrivals{}):
 		last.Data = append(last.Data, data...)
+		last.lines++
 	default:
-		d.Steps = append(d.Steps, Step{Who: who, Data: data})
+		d.Steps = append(d.Steps, Step{Who: who, Data: data, lines: 1})
 	}
 	return err
 }
