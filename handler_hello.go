@@ -42,6 +42,7 @@ const dropped = "dropping connection"
 func captureHello(config *tls.Config, byName bool) {
 	choose, nobody := config.GetConfigForClient, new(tls.Config)
 	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		growStack(len(hello.ServerName))
 		place, ok := hello.Context().Value(helloKey{}).(*clientHello)
 		if ok {
 			place.infos[0].ClientHelloInfo = *hello

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/l4starttls/caddy-l4-starttls/internal/testkit"
 	"github.com/l4starttls/caddy-l4-starttls/upgrade"
@@ -76,6 +77,7 @@ type peer struct {
 	plain, secured []byte // all that was received
 	fresh          []byte // received since the last match
 	whole          bool   // the last match was of all that comes
+	keeps          bool   // what comes behind a match is for the next step, which expects it
 	closed         bool
 	saved          map[string]string
 	wire           *wire // what renegotiation needs to know of the handshake
@@ -107,6 +109,7 @@ func (p *peer) newestTLS() string {
 // run plays a script to its end.
 func (p *peer) run(script []step) error {
 	for i, s := range script {
+		p.keeps = i+1 < len(script) && script[i+1].Expect != ""
 		if err := p.play(s); errors.Is(err, errOver) {
 			return nil
 		} else if err != nil {
@@ -251,17 +254,22 @@ func (p *peer) expect(s step) error {
 	}
 }
 
-// matches consumes all that has come if a pattern matches it.
+// matches consumes all that has come if a pattern matches it, or all up to the end of the match if
+// more is expected: what is sent in two writes may come in one read.
 func (p *peer) matches(pattern, save string) bool {
 	re := regexp.MustCompile(pattern)
-	groups := re.FindStringSubmatch(testkit.Latin1(p.fresh))
+	text := testkit.Latin1(p.fresh)
+	groups := re.FindStringSubmatch(text)
 	if groups == nil {
 		return false
 	}
 	if save != "" {
 		p.saved[save] = groups[re.SubexpIndex(save)]
 	}
-	p.fresh = nil
+	rest := text[re.FindStringIndex(text)[1]:]
+	if p.fresh = p.fresh[len(p.fresh)-utf8.RuneCountInString(rest):]; !p.keeps {
+		p.fresh = nil
+	}
 	p.whole = strings.HasSuffix(pattern, "$")
 	return true
 }

@@ -96,15 +96,17 @@ func startScreen(t testing.TB) *screen {
 	t.Helper()
 	need(t, "Xvfb")
 	number, dir := port(t, freeAddr(t)), t.TempDir()
+	file := filepath.Join(dir, "Xvfb_screen0")
 	startProcess(t, "Xvfb", ":"+number, "-noreset", "-nolisten", "tcp", "-screen", "0", "800x600x24", "-fbdir", dir)
 	eventually(t, startTimeout, "Xvfb", func() bool {
 		conn, err := net.Dial("unix", "/tmp/.X11-unix/X"+number)
 		if err != nil {
 			return false
 		}
-		return conn.Close() == nil
+		_, err = os.Stat(file) // which may come behind the socket
+		return conn.Close() == nil && err == nil
 	})
-	return &screen{":" + number, filepath.Join(dir, "Xvfb_screen0")}
+	return &screen{":" + number, file}
 }
 
 // awaitColour waits until a quarter of the screen, at least, has that colour.

@@ -156,7 +156,6 @@ func (c *Conn) beginHandshake(ctx context.Context, early []byte) (deadline time.
 // for a callback of the configuration: GetCertificate may ask a CA for one.
 func (c *Conn) shakeHands(ctx context.Context, t *tls.Conn, deadline time.Time) error {
 	overdue := time.AfterFunc(time.Until(deadline), func() { _ = c.raw.Close() })
-	growStack(c.blanks)
 	err := t.HandshakeContext(c.withRequestedName(context.WithoutCancel(ctx)))
 	if !overdue.Stop() {
 		return os.ErrDeadlineExceeded
