@@ -14,9 +14,11 @@ func TestPeerExpectsTwiceInOneRead(t *testing.T) {
 		script []step
 		fails  string
 	}{
-		"both":         {[]step{{Expect: `^\xff.`}, {Expect: "^XY$"}}, ""},
-		"another":      {[]step{{Expect: `^\xff.`}, {Expect: "^Y"}}, "step 2"},
-		"one, and all": {[]step{{Expect: `^\xff.`}, {SendText: "c"}, {Expect: "^Z"}}, ""},
+		"both":             {[]step{{Expect: `^\xff.`}, {Expect: "^XY$"}}, ""},
+		"another":          {[]step{{Expect: `^\xff.`}, {Expect: "^Y"}}, "step 2"},
+		"a part of a line": {[]step{{Expect: `^\xff`}, {SendText: "c"}, {Expect: "^Z"}}, ""},
+		"not the next":     {[]step{{Expect: `^\xff`}, {Expect: "^Z"}}, ""},
+		"one, and all":     {[]step{{Expect: `^\xff.`}, {SendText: "c"}, {Expect: "^Z"}}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ours, its := net.Pipe()

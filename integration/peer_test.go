@@ -77,7 +77,7 @@ type peer struct {
 	plain, secured []byte // all that was received
 	fresh          []byte // received since the last match
 	whole          bool   // the last match was of all that comes
-	keeps          bool   // what comes behind a match is for the next step, which expects it
+	next           step   // which what comes behind a match is for, if it expects that
 	closed         bool
 	saved          map[string]string
 	wire           *wire // what renegotiation needs to know of the handshake
@@ -109,7 +109,10 @@ func (p *peer) newestTLS() string {
 // run plays a script to its end.
 func (p *peer) run(script []step) error {
 	for i, s := range script {
-		p.keeps = i+1 < len(script) && script[i+1].Expect != ""
+		p.next = step{}
+		if i+1 < len(script) {
+			p.next = script[i+1]
+		}
 		if err := p.play(s); errors.Is(err, errOver) {
 			return nil
 		} else if err != nil {
@@ -255,7 +258,7 @@ func (p *peer) expect(s step) error {
 }
 
 // matches consumes all that has come if a pattern matches it, or all up to the end of the match if
-// more is expected: what is sent in two writes may come in one read.
+// the rest is what the next step expects: what is sent in two writes may come in one read.
 func (p *peer) matches(pattern, save string) bool {
 	re := regexp.MustCompile(pattern)
 	text := testkit.Latin1(p.fresh)
@@ -267,11 +270,17 @@ func (p *peer) matches(pattern, save string) bool {
 		p.saved[save] = groups[re.SubexpIndex(save)]
 	}
 	rest := text[re.FindStringIndex(text)[1]:]
-	if p.fresh = p.fresh[len(p.fresh)-utf8.RuneCountInString(rest):]; !p.keeps {
+	if p.fresh = p.fresh[len(p.fresh)-utf8.RuneCountInString(rest):]; !p.next.expects(rest) {
 		p.fresh = nil
 	}
 	p.whole = strings.HasSuffix(pattern, "$")
 	return true
+}
+
+// expects reports whether a step expects what has come, as a text of Latin1.
+func (s *step) expects(text string) bool {
+	return s.Expect != "" && regexp.MustCompile(s.Expect).MatchString(text) ||
+		s.OrExpect != "" && regexp.MustCompile(s.OrExpect).MatchString(text)
 }
 
 // expectSilence fails if anything comes, or has come unexpected. The end is silent.
