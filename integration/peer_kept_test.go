@@ -8,23 +8,22 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What comes in one read may be what two steps expect, one behind the other.
-func TestPeerExpectsTwiceInOneRead(t *testing.T) {
+// A ClientHello may come in one read with what a step before expects.
+func TestPeerExpectsAClientHelloInOneRead(t *testing.T) {
 	for name, c := range map[string]struct {
 		script []step
 		fails  string
 	}{
-		"both":             {[]step{{Expect: `^\xff.`}, {Expect: "^XY$"}}, ""},
-		"another":          {[]step{{Expect: `^\xff.`}, {Expect: "^Y"}}, "step 2"},
-		"a part of a line": {[]step{{Expect: `^\xff`}, {SendText: "c"}, {Expect: "^Z"}}, ""},
-		"not the next":     {[]step{{Expect: `^\xff`}, {Expect: "^Z"}}, ""},
+		"both":             {[]step{{Expect: `^\xff.`}, {Expect: `^\x16\x03`}}, ""},
+		"another":          {[]step{{Expect: `^\xff.`}, {Expect: `^\x16\x02`}}, "step 2"},
 		"one, and all":     {[]step{{Expect: `^\xff.`}, {SendText: "c"}, {Expect: "^Z"}}, ""},
+		"a part of a line": {[]step{{Expect: `^\xff`}, {Expect: "^Z"}}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ours, its := net.Pipe()
 			defer func() { _ = its.Close() }()
 			go func() {
-				_, _ = its.Write([]byte("\xffbXY"))
+				_, _ = its.Write([]byte("\xffb\x16\x03"))
 				_ = its.SetReadDeadline(time.Now().Add(time.Second))
 				_, _ = its.Read(make([]byte, 1))
 				_, _ = its.Write([]byte("Z"))
