@@ -184,7 +184,7 @@ func (h *Handler) Handle(cx *layer4.Connection, next layer4.Handler) error {
 		return nil
 	}
 	s.negotiation.hello = new(clientHello)
-	joined, err := upgrade.Join(&s.negotiation, below(cx), h.proto, h.config)
+	joined, err := upgrade.Join(&s.negotiation, takeOver(cx), h.proto, h.config)
 	s.joined(joined, err)
 	if err != nil {
 		h.logRefusal(cx, s, err)

@@ -120,12 +120,15 @@ func (n *nextConn) join(down, up closeWriter) {
 	}
 }
 
-// copyBuffers are what pass copies with. Those of short sessions serve the next ones.
-var copyBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+// A copyBuffer is what pass copies with.
+type copyBuffer [32 << 10]byte
+
+// copyBuffers are those of sessions that are over, for the next ones.
+var copyBuffers = sync.Pool{New: func() any { return new(copyBuffer) }}
 
 // pass copies until the end, and passes that on.
 func pass(to, from closeWriter) error {
-	buf := copyBuffers.Get().(*[32 << 10]byte)
+	buf := copyBuffers.Get().(*copyBuffer)
 	_, err := io.CopyBuffer(to, failingReader{from}, buf[:])
 	copyBuffers.Put(buf)
 	if err != nil {

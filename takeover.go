@@ -14,21 +14,15 @@ import (
 // caddy-l4 has prefetched for its matchers: left in the Connection, plaintext would survive
 // Connection.Wrap, which copies the buffer, and be served to the next handler as if
 // it had come over TLS.
-func takeOver(cx *layer4.Connection) *prefixconn.Conn {
+//
+// In front of a server that speaks first there is hardly ever anything prefetched.
+func takeOver(cx *layer4.Connection) net.Conn {
 	prefetched := bytes.Clone(cx.MatchingBytes())
-	if len(prefetched) > 0 {
-		_, _ = io.ReadFull(cx, prefetched) // from the buffer, which has as much
-	}
-	return prefixconn.New(halfCloser{cx}, prefetched)
-}
-
-// below is takeOver where a Connection has nothing prefetched, which it hardly ever has in
-// front of a server that speaks first: then there is nothing to keep in front of it.
-func below(cx *layer4.Connection) net.Conn {
-	if len(cx.MatchingBytes()) == 0 {
+	if len(prefetched) == 0 {
 		return halfCloser{cx}
 	}
-	return takeOver(cx)
+	_, _ = io.ReadFull(cx, prefetched) // from the buffer, which has as much
+	return prefixconn.New(halfCloser{cx}, prefetched)
 }
 
 // A halfCloser is a Connection that can end its half, if the connection below can.

@@ -210,7 +210,7 @@ func (u *Upstream) Handle(cx *layer4.Connection, next layer4.Handler) error {
 
 // serve is Handle with its session.
 func (u *Upstream) serve(cx *layer4.Connection, s *watched, next layer4.Handler) error {
-	down := takeOver(cx)
+	down := prefixconn.New(takeOver(cx), nil)
 	config, err := u.configFor(cx)
 	if err != nil {
 		return u.reject(down, err, config)

@@ -56,8 +56,6 @@ func startCourier(t testing.TB) *courier {
 	}
 	writeFile(t, c.dir, "etc/courier/authdaemonrc", courierAuth)
 	require.NoError(t, os.MkdirAll(filepath.Join(c.dir, "run/courier/authdaemon"), 0o755))
-	hash, err := run(t, clientTimeout, "", "openssl", "passwd", "-6", mailPassword)
-	require.NoError(t, err, hash)
 	for name, text := range map[string]string{
 		"userdb": "uid=1000|gid=1000|home=/home|shell=/bin/sh", "userdbshadow": "systempw=" + passwordHash(t, mailPassword),
 	} {

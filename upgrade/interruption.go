@@ -25,14 +25,11 @@ type afterFuncer interface {
 // stop.
 func (c *Conn) interruptWith(ctx context.Context) *interruption {
 	i := &interruption{conn: c}
-	own, ok := ctx.(afterFuncer)
-	if !ok && ctx.Done() == nil {
-		return i
-	}
 	i.running.Add(1)
-	if ok {
+	switch own, ok := ctx.(afterFuncer); {
+	case ok:
 		i.end = own.AfterFunc(i.interrupt)
-	} else {
+	case ctx.Done() != nil:
 		i.end = context.AfterFunc(ctx, i.interrupt)
 	}
 	return i

@@ -31,7 +31,7 @@ func newScript(p *upgrade.Protocol, d *Dialogue, client bool, chunk int) *script
 	for _, step := range d.Steps {
 		s.steps = append(s.steps, Step{Who: step.Who, Data: bytes.Clone(step.Data), lines: step.lines})
 	}
-	if d.outcome == "upgraded" && !client {
+	if s.upgrade && !client {
 		s.steps = append(s.steps, Step{Who: 'C', Data: []byte{p.FirstOfTLS()}})
 	}
 	return s
